@@ -20,7 +20,8 @@ struct address {
 };
 
 /* Reads "IP", "IP:port", "[IPv6]:port" or "unix:/path"; |default_port| when there is none. A bare IPv6 address needs no
-   brackets. ERR_OK, or ERR_BAD_CONFIG when it is none of these (a host name, for example). */
+   brackets. Port 0 is allowed: a listener's to choose. ERR_OK, or ERR_BAD_CONFIG when it is none of these (a host name,
+   for example). */
 must_use enum err address_parse(struct address *address, const char *text, uint16_t default_port);
 
 /* Splits "host", "host:port", "[IPv6]:port" or a bare IPv6 address. |host| (of |host_size| bytes) gets the name or the

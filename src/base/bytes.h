@@ -17,7 +17,9 @@ struct bytes {
 
 static inline struct bytes bytes_of(const void *data, size_t len) { return (struct bytes){data, len}; }
 
-static inline struct bytes bytes_of_text(const char *text) { return (struct bytes){(const uint8_t *)text, strlen(text)}; }
+static inline struct bytes bytes_of_text(const char *text) {
+  return (struct bytes){(const uint8_t *)text, strlen(text)};
+}
 
 static inline bool bytes_equal(struct bytes a, struct bytes b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);

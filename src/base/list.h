@@ -1,4 +1,5 @@
-/* An intrusive doubly linked list. A node that is in no list points to itself, so that taking it out twice is harmless. */
+/* An intrusive doubly linked list. A node that is in no list points to itself, so that taking it out twice
+   is harmless. */
 #ifndef PTP_BASE_LIST_H
 #define PTP_BASE_LIST_H
 

@@ -4,6 +4,7 @@
 #define PTP_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
@@ -15,13 +16,17 @@ bool log_wants(enum log_level level);
 /* printf-like; |format| is one clause in lower case without a full stop. Longer than 1 KiB is cut with "...". */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Lines that stderr did not take, for the metrics. */
+uint64_t log_dropped(void);
+
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) (log_wants(LOG_DEBUG) ? log_write(LOG_DEBUG, __VA_ARGS__) : (void)0)
 
 /* A bucket for messages that an attacker can provoke: true when one may be written now, at most |burst| at once and
-   one a second after that. |suppressed| counts what was held back since the last true and is then reset to 0. */
+   one a second after that. A bucket starts as all zeros and full. |suppressed| counts what was held back since the last
+   true and is then reset to 0. */
 struct log_rate {
   unsigned tokens, suppressed;
   unsigned long long refilled_ns;

@@ -3,6 +3,8 @@
 #ifndef PTP_BASE_MUST_H
 #define PTP_BASE_MUST_H
 
+#include <stddef.h>
+
 /* Ends the process (SIGABRT) unless |cond| holds. Cheap conditions only: it runs in every build. */
 #define must(cond) ((cond) ? (void)0 : must_fail(#cond, __FILE__, __LINE__, __func__))
 
@@ -17,6 +19,6 @@ typedef void must_dump_f(const void *object);
 void must_set_dump(must_dump_f *dump, const void *object);
 
 /* The object that contains |member| at address |ptr|. */
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

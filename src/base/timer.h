@@ -17,18 +17,20 @@ typedef void timer_fire_f(struct timer *timer, uint64_t now_ns);
 
 struct timer {
   timer_fire_f *fire;
-  uint64_t due_ns;     /* TIMER_NEVER: off */
-  uint64_t queued_ns;  /* where the heap has it: never later than due_ns */
-  uint32_t slot;       /* in the heap; UINT32_MAX: not in it */
+  uint64_t due_ns;    /* TIMER_NEVER: off */
+  uint64_t queued_ns; /* where the heap has it: never later than due_ns */
+  uint32_t slot;      /* in the heap; UINT32_MAX: not in it */
 };
 
 struct timers {
   struct timer **heap;
   uint32_t count, capacity;
+  uint32_t parked; /* at the end of the array: set while timers_expire runs, not in the heap yet */
+  bool expiring;
 };
 
 must_use enum err timers_open(struct timers *timers, uint32_t capacity);
-/* All timers must be off. */
+/* All timers must be off, and those that were only turned off lazily must still be there. */
 void timers_close(struct timers *timers);
 
 void timer_init(struct timer *timer, timer_fire_f *fire);
@@ -40,7 +42,8 @@ static inline bool timer_is_set(const struct timer *timer) { return timer->due_n
 
 /* The earliest deadline, possibly too early by a moved one; TIMER_NEVER when there is none. */
 uint64_t timers_next(const struct timers *timers);
-/* Fires what is due at |now_ns|, each at most once, so that a timer set again to the past waits for the next call. */
+/* Fires what is due at |now_ns|, each at most once, so that a timer set again to the past waits for the next call. What
+   fires may set and cancel any timer; timers_next tells of a timer set meanwhile only after the return. */
 void timers_expire(struct timers *timers, uint64_t now_ns);
 
 #endif

@@ -47,14 +47,15 @@ struct span {
 
 struct flow {
   struct chunks *chunks;
-  struct span *first;        /* oldest span with bytes that are not released */
-  struct span *next;         /* span with the first byte that is not taken; NULL when all are */
+  struct span *first; /* oldest span with bytes that are not released */
+  struct span *next;  /* span with the first byte that is not taken; NULL when all are */
   struct span *last;
-  uint32_t first_released;   /* bytes of *first that are released */
-  uint32_t next_taken;       /* bytes of *next that are taken */
+  uint32_t first_released;          /* bytes of *first that are released */
+  uint32_t next_taken;              /* bytes of *next that are taken */
   uint64_t pushed, taken, released; /* bytes since flow_open */
-  uint8_t end;               /* enum flow_end */
-  uint8_t reason;            /* enum err; ERR_OK while open and for EOF */
+  uint8_t end;                      /* enum flow_end */
+  uint8_t reason;                   /* enum err; ERR_OK while open and for EOF */
+  bool filling;                     /* *last ends where its chunk is filled up to, and nobody else fills that chunk */
 };
 
 /* Makes an empty, open flow that takes its spans and its copies from |chunks| (borrowed until flow_close). */
@@ -70,7 +71,8 @@ uint32_t flow_room(const struct flow *flow);
 
 /* Adds |len| bytes at |offset| of |chunk|; takes a reference of its own. Small pieces are copied together instead, so
    that they do not pin a buffer. Bytes after the end are dropped (the producer learns of a CANCELLED flow by its end).
-   ERR_OK, or ERR_OVERLOADED when no span or chunk is left: the caller ends the flow with ABORTED. */
+   |chunk->used| covers them already. ERR_OK, or ERR_OVERLOADED when no span or chunk is left, after perhaps a part of
+   the bytes: the caller ends the flow with ABORTED. */
 must_use enum err flow_push(struct flow *flow, struct chunk *chunk, uint32_t offset, uint32_t len);
 
 /* Adds a copy of |len| bytes. As flow_push otherwise. */
