@@ -163,8 +163,8 @@ const char *address_text(const struct address *address, char out[ADDRESS_TEXT_MA
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     memcpy(&un, address->bytes, address->len < sizeof un ? address->len : sizeof un);
     bool abstract = un.sun_path[0] == '\0' && un.sun_path[1] != '\0'; /* shown with @, as ss(8) does */
-    snprintf(out, ADDRESS_TEXT_MAX, "unix:%s%.*s", abstract ? "@" : "", (int)sizeof un.sun_path - 1,
-             un.sun_path + (abstract ? 1 : 0));
+    snprintf(out, ADDRESS_TEXT_MAX, "unix:%s%.*s", abstract ? "@" : "", (int)sizeof un.sun_path - abstract,
+             un.sun_path + abstract);
   } else {
     snprintf(out, ADDRESS_TEXT_MAX, "none");
   }
