@@ -76,8 +76,8 @@ struct config {
 typedef void config_report_f(void *context, bool fatal, const char *text);
 
 /* Reads, checks and completes the file at |path|. Reports every problem, not the first. Gives the configuration in
-   |config| and returns ERR_OK when there was none that is fatal, else ERR_BAD_CONFIG (and *config is NULL). Certificates
-   and keys are checked by proto/tls.h, not here; only that their files can be read is. */
+   |config| and returns ERR_OK when there was none that is fatal, else ERR_BAD_CONFIG (and *config is NULL).
+   Certificates and keys are checked by proto/tls.h, not here; only that their files can be read is. */
 must_use enum err config_load(const char *path, config_report_f *report, void *context, struct config **config);
 
 /* The same for text in memory (tests, fuzzing); relative paths are relative to |directory|. */
