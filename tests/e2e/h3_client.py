@@ -56,14 +56,25 @@ class Exchange:
         }))
 
 
+class Connection(H3Connection):
+    """aioquic holds the response to HEAD to be malformed, as its body is not as long as its Content-Length says."""
+
+    method = None
+
+    def _check_content_length(self, stream):
+        if self.method != "HEAD":
+            super()._check_content_length(stream)
+
+
 class Client(QuicConnectionProtocol):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.h3 = H3Connection(self._quic)
+        self.h3 = Connection(self._quic)
         self.exchanges = {}
         self.end = None
 
     def request(self, arguments, path, body):
+        self.h3.method = arguments.method
         stream = self._quic.get_next_available_stream_id()
         exchange = self.exchanges[stream] = Exchange(path, self._loop.create_future())
         headers = [

@@ -75,10 +75,18 @@ def make_certificates(directory):
 # Servers
 
 
-def free_udp_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def free_udp_port():
+    return free_port(socket.SOCK_DGRAM)
+
+
+def free_tcp_port():
+    return free_port(socket.SOCK_STREAM)
 
 
 def udp_port_bound(port):
@@ -105,12 +113,15 @@ class Server:
 
     def wait_ready(self, timeout=10):
         end = time.monotonic() + timeout
-        while not udp_port_bound(self.port):
+        while not self.ready():
             if self.process.poll() is not None:
                 pytest.fail(f"{self.process.args[0]} ended with {self.process.returncode}:\n{self.log.read_text()}")
             if time.monotonic() > end:
-                pytest.fail(f"{self.process.args[0]} did not bind its port in {timeout} s:\n{self.log.read_text()}")
+                pytest.fail(f"{self.process.args[0]} is not ready after {timeout} s:\n{self.log.read_text()}")
             time.sleep(0.01)
+
+    def ready(self):
+        return udp_port_bound(self.port)
 
     def stop(self):
         """Ends this process and no other. Returns its exit status."""
@@ -171,6 +182,7 @@ def start_caddy_h3(directory, port, identity, ca, upstream):
 	auto_https off
 	skip_install_trust
 	persist_config off
+	grace_period 1s
 }}
 https://server.test:{port} {{
 	bind 127.0.0.1
@@ -253,5 +265,5 @@ def gtlsclient(port, identity, download, *paths, options=(), timeout=30):
         [BIN / "gtlsclient", "--quiet", "--no-quic-dump", "--no-http-dump", "--exit-on-all-streams-close",
          "--handshake-timeout=5s", "--timeout=5s", "--download", download,
          *certificate_options(identity), *options, "127.0.0.1", str(port),
-         *(f"https://server.test:{port}{path}" for path in paths)],
+         *(f"https://localhost:{port}{path}" for path in paths)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
