@@ -1,0 +1,120 @@
+/* The socket: options, binding, what the kernel granted. */
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/must.h"
+#include "io/udp_priv.h"
+
+static bool set(int fd, int level, int name, int value) {
+  return setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
+static bool is_wildcard(const struct address *address) {
+  if (address_family(address) == AF_INET6) {
+    struct sockaddr_in6 v6;
+    memcpy(&v6, address->bytes, sizeof v6);
+    return IN6_IS_ADDR_UNSPECIFIED(&v6.sin6_addr);
+  }
+  struct sockaddr_in v4;
+  memcpy(&v4, address->bytes, sizeof v4);
+  return v4.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+static struct address any_address(int family, uint16_t port) {
+  struct address address;
+  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+  if (family == AF_INET6)
+    address_set(&address, (const struct sockaddr *)(const void *)&v6, sizeof v6);
+  else
+    address_set(&address, (const struct sockaddr *)(const void *)&v4, sizeof v4);
+  return address;
+}
+
+/* The kernel doubles what it is asked for to account for its own overhead (socket(7)). */
+static uint64_t buffer_size(int fd, int force, int plain, uint64_t wanted) {
+  int bytes = wanted < INT32_MAX / 2 ? (int)wanted : INT32_MAX / 2;
+  if (bytes > 0 && !set(fd, SOL_SOCKET, force, bytes))
+    set(fd, SOL_SOCKET, plain, bytes);
+  int granted = 0;
+  socklen_t len = sizeof granted;
+  must(getsockopt(fd, SOL_SOCKET, plain, &granted, &len) == 0);
+  return (uint64_t)granted / 2;
+}
+
+static void set_options(struct udp *udp, const struct udp_config *config, int fd) {
+  udp->receive_granted = buffer_size(fd, SO_RCVBUFFORCE, SO_RCVBUF, config->receive_buffer_bytes);
+  udp->send_granted = buffer_size(fd, SO_SNDBUFFORCE, SO_SNDBUF, config->send_buffer_bytes);
+  /* do not fragment, and do not believe ICMP about the path's packet size: QUIC probes it itself (RFC 8899) */
+  set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+  if (udp->family == AF_INET6)
+    set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+  udp->gro = set(fd, SOL_UDP, UDP_GRO, 1);
+  udp->gso = set(fd, SOL_UDP, UDP_SEGMENT, 0);
+  if (udp->wildcard && !udp->connected) {
+    set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    if (udp->family == AF_INET6)
+      set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+  }
+}
+
+/* Two sockets that share a port on purpose name it; for port 0 the kernel would choose one that is shared already. */
+static int bind_to(int fd, const struct address *address) {
+  bool named = address_port(address) != 0;
+  if (named)
+    set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (bind(fd, &address->any, address->len) != 0)
+    return -1;
+  if (!named)
+    set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  return 0;
+}
+
+static int open_at(struct udp *udp, const struct udp_config *config, const struct address *bind_address,
+                   const char **what) {
+  udp->family = address_family(bind_address);
+  udp->wildcard = is_wildcard(bind_address);
+  *what = "open a socket for";
+  int fd = socket(udp->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0)
+    return -1;
+  if (udp->family == AF_INET6)
+    set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  set_options(udp, config, fd);
+  *what = "bind";
+  if (bind_to(fd, bind_address) != 0)
+    goto failed;
+  if (udp->connected) {
+    udp->remote = config->connect;
+    if (udp->family == AF_INET6)
+      address_map_to_v6(&udp->remote);
+    *what = "connect";
+    if (connect(fd, &udp->remote.any, udp->remote.len) != 0)
+      goto failed;
+  }
+  udp->local.len = sizeof udp->local.bytes;
+  must(getsockname(fd, &udp->local.any, &udp->local.len) == 0);
+  return fd;
+
+failed:;
+  int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+int udp_socket(struct udp *udp, const struct udp_config *config, const char **what) {
+  udp->connected = config->connect.len > 0;
+  must(config->bind.len > 0 || udp->connected);
+  struct address address = config->bind;
+  if (address.len == 0)
+    address = any_address(address_family(&config->connect), 0);
+  int fd = open_at(udp, config, &address, what);
+  bool no_ipv6 = fd < 0 && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
+  if (!no_ipv6 || udp->family != AF_INET6 || !udp->wildcard)
+    return fd;
+  address = any_address(AF_INET, address_port(&address));
+  return open_at(udp, config, &address, what);
+}
