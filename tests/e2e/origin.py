@@ -12,7 +12,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         body = self.read_body()
-        self.server.requests.append((self.command, self.path, dict(self.headers.items())))
+        self.server.requests.append((self.command, self.path, self.headers))
         status, content = response_to(self.command, self.path, body)
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream")

@@ -13,10 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from origin import Origin
+from payload import payload
 
 TOP = Path(__file__).resolve().parents[2]
 BIN = TOP / "build/peers/bin"
 HERE = Path(__file__).resolve().parent
+
+MEGABYTE = 1 << 20
+SERVERS = ["nginx", "nginx-retry", "caddy", "aioquic", "aioquic-retry"]  # for start_server()
 
 
 def require(*names):
@@ -217,6 +222,16 @@ def start_gtlsserver(directory, port, identity, *options):
                    "127.0.0.1", str(port), identity.key, identity.cert], directory, port)
 
 
+def start_server(kind, directory, certificates, origin, identity=None):
+    """The one of SERVERS that is called `kind`; all answer as payload.py says, most by asking `origin`."""
+    port, identity, retry = free_udp_port(), identity or certificates.server, kind.endswith("-retry")
+    if kind.startswith("nginx"):
+        return start_nginx_h3(directory, port, identity, certificates.ca, origin.address, retry)
+    if kind == "caddy":
+        return start_caddy_h3(directory, port, identity, certificates.ca, origin.address)
+    return start_aioquic_server(directory, port, identity, certificates.ca, retry=retry)
+
+
 # Clients
 
 
@@ -267,3 +282,26 @@ def gtlsclient(port, identity, download, *paths, options=(), timeout=30):
          *certificate_options(identity), *options, "127.0.0.1", str(port),
          *(f"https://localhost:{port}{path}" for path in paths)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+
+# Fixtures: a test module has one by naming it, `origin = peers.origin`
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def origin():
+    origin = Origin()
+    yield origin
+    origin.stop()
+
+
+@pytest.fixture(scope="module")
+def megabyte(tmp_path_factory):
+    """A file that holds payload(MEGABYTE)."""
+    file = tmp_path_factory.mktemp("body") / "megabyte"
+    file.write_bytes(payload(MEGABYTE))
+    return file
