@@ -316,7 +316,7 @@ static char *read_source(const char *name) {
     fail_msg("cannot open %s", path);
   char *text = calloc(1, 1 << 20);
   assert_non_null(text);
-  fread(text, 1, (1 << 20) - 1, file);
+  assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
   fclose(file);
   return text;
 }

@@ -1,0 +1,10 @@
+/* What --version prints. */
+#ifndef PTP_RUN_VERSION_H
+#define PTP_RUN_VERSION_H
+
+#include <stdio.h>
+
+/* "ptproxy VERSION", and one line for each library that it was built with. */
+void version_print(FILE *out);
+
+#endif
