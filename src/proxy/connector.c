@@ -1,0 +1,157 @@
+/* Client mode: keeps one session up. An attempt resolves the name anew, then tries one address after the other with a
+   socket of its own; when none works it pauses. The first attempt after a working session comes at once. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "base/random.h"
+#include "proxy/session_priv.h"
+
+enum { JITTER_PERCENT = 20 };
+
+static void resolved(struct resolve_query *query);
+static void try_next(struct sessions *sessions);
+
+static struct connector *connector_of(struct sessions *sessions) { return &sessions->connector; }
+
+static void pause_attempts(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  uint64_t interval_ms = sessions->proxy->config->system.connect_interval_ms;
+  uint32_t random;
+  random_fill(&random, sizeof random);
+  uint64_t spread = interval_ms * JITTER_PERCENT / 100;
+  uint64_t pause_ms = interval_ms - spread + random % (2 * spread + 1);
+  connector->state = CONNECTOR_PAUSE;
+  timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + pause_ms * NS_PER_MS);
+}
+
+static void attempt_failed(struct sessions *sessions, const char *reason) {
+  if (sessions->report.reason != reason)
+    snprintf(sessions->report.reason, sizeof sessions->report.reason, "%s", reason);
+  sessions_fail_waiting(sessions, ERR_NO_TUNNEL);
+  if (connector_of(sessions)->next < connector_of(sessions)->query.count) {
+    try_next(sessions);
+    return;
+  }
+  sessions->report.attempted = true;
+  pause_attempts(sessions);
+}
+
+static void begin_attempt(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  connector->state = CONNECTOR_RESOLVING;
+  timer_cancel(&sessions->proxy->timers, &connector->timer);
+  resolve(sessions->proxy->resolver, &connector->query);
+}
+
+static void on_pause_over(struct timer *timer, uint64_t now_ns) {
+  (void)now_ns;
+  struct connector *connector = container_of(timer, struct connector, timer);
+  begin_attempt(container_of(connector, struct sessions, connector));
+}
+
+static void resolved(struct resolve_query *query) {
+  struct connector *connector = container_of(query, struct connector, query);
+  struct sessions *sessions = container_of(connector, struct sessions, connector);
+  if (connector->state != CONNECTOR_RESOLVING)
+    return;
+  connector->next = 0;
+  if (query->count == 0) {
+    log_warn("connection to %s failed: %s", query->host, query->error);
+    attempt_failed(sessions, query->error);
+    return;
+  }
+  try_next(sessions);
+}
+
+/* Binds to the configured address when it is of the peer's family; a wildcard serves either. */
+static enum err open_socket(struct sessions *sessions, const struct address *peer, char *reason, size_t reason_size) {
+  const struct config *config = sessions->proxy->config;
+  struct udp_config udp = {
+      .connect = *peer,
+      .receive_buffer_bytes = config->transport.socket_receive_buffer_size,
+      .send_buffer_bytes = config->transport.socket_send_buffer_size,
+  };
+  struct address wanted;
+  if (address_parse(&wanted, config->general.bind_address, 0) == ERR_OK &&
+      address_family(&wanted) == address_family(peer))
+    udp.bind = wanted;
+  udp_close(sessions->udp);
+  sessions->udp = NULL;
+  return udp_open(&sessions->udp, sessions->proxy->ring, &udp, reason, reason_size);
+}
+
+static void try_next(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  must(connector->session == NULL && connector->next < connector->query.count);
+  const struct address *peer = &connector->query.results[connector->next++];
+  char text[ADDRESS_TEXT_MAX], reason[256];
+  if (open_socket(sessions, peer, reason, sizeof reason) != ERR_OK) {
+    log_warn("connection to %s failed: %s", address_text(peer, text), reason);
+    attempt_failed(sessions, reason);
+    return;
+  }
+  connector->state = CONNECTOR_ATTEMPT;
+  struct address local = udp_local(sessions->udp);
+  struct quic_conn *conn =
+      quic_connect(sessions->endpoint, &local, peer, connector->server_name, sessions->proxy->now_ns);
+  struct session *session = conn != NULL ? session_add(sessions, conn) : NULL;
+  if (session == NULL) {
+    if (conn != NULL)
+      quic_free(conn);
+    log_error("connection to %s failed: out of memory", address_text(peer, text));
+    attempt_failed(sessions, "out of memory");
+    return;
+  }
+  connector->session = session;
+  log_debug("connecting to %s", address_text(peer, text));
+}
+
+void connector_up(struct sessions *sessions) {
+  connector_of(sessions)->state = CONNECTOR_UP;
+  sessions->report.attempted = true;
+  sessions->report.reason[0] = '\0';
+}
+
+void connector_lost(struct sessions *sessions, bool was_up, const char *reason) {
+  struct connector *connector = connector_of(sessions);
+  connector->session = NULL;
+  if (connector->state == CONNECTOR_OFF)
+    return;
+  if (was_up)
+    begin_attempt(sessions);
+  else
+    attempt_failed(sessions, reason);
+}
+
+enum err connector_open(struct sessions *sessions) {
+  const struct config *config = sessions->proxy->config;
+  struct connector *connector = connector_of(sessions);
+  const char *target = config->general.connect_address;
+  if (target == NULL)
+    target = config->general.peer_hostname.item[0];
+  connector->state = CONNECTOR_OFF;
+  connector->server_name = config->general.peer_hostname.item[0];
+  connector->query.done = resolved;
+  connector->query.datagram = true;
+  list_init(&connector->query.node);
+  timer_init(&connector->timer, on_pause_over);
+  enum err err = address_split(target, (uint16_t)config->general.quic_port, connector->query.host,
+                               sizeof connector->query.host, &connector->query.port);
+  if (err == ERR_OK)
+    begin_attempt(sessions);
+  return err;
+}
+
+void connector_stop(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  connector->state = CONNECTOR_OFF;
+  timer_cancel(&sessions->proxy->timers, &connector->timer);
+}
+
+void connector_close(struct sessions *sessions) {
+  connector_stop(sessions);
+  must(connector_of(sessions)->session == NULL);
+}

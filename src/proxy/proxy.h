@@ -1,0 +1,49 @@
+/* What the parts of one worker's proxy share: its resources, the time of the tick, and where a request goes. Owned and
+   driven by run/worker.c; nothing in it is shared with another thread. */
+#ifndef PTP_PROXY_PROXY_H
+#define PTP_PROXY_PROXY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/timer.h"
+#include "config/config.h"
+#include "flow/chunk.h"
+#include "io/resolve.h"
+#include "io/ring.h"
+#include "io/tcp.h"
+#include "metrics/metrics.h"
+#include "proto/fields.h"
+
+struct exchange;
+
+struct proxy {
+  const struct config *config; /* borrowed */
+  uint64_t now_ns;             /* read once a tick */
+  uint64_t date_s;             /* the second that |date| is for */
+  char date[30];               /* for Date fields (RFC 9110 section 5.6.7) */
+  struct chunks chunks;
+  struct timers timers;
+  struct ring *ring;
+  struct tcp_stack *tcp;
+  struct resolver *resolver;
+  struct pool exchanges;
+  struct list ready; /* exchanges to be pumped */
+  struct list dead;  /* exchanges that both ends let go: freed in the tick's last step */
+  struct metrics *metrics;
+  struct head_limits limits;
+  bool server;
+  bool draining; /* nothing new is begun */
+  /* Where a request whose head is complete goes: the session (client mode) or the origin (server mode). Becomes the
+     exchange's far end, or fails it. */
+  void (*route)(void *router, struct exchange *exchange);
+  void *router;
+};
+
+static inline uint64_t proxy_deadline(const struct proxy *proxy, uint64_t after_ms) {
+  return after_ms == 0 ? TIMER_NEVER : proxy->now_ns + after_ms * 1000000;
+}
+
+#endif

@@ -1,0 +1,86 @@
+/* What session.c, session_stream.c and connector.c share. */
+#ifndef PTP_PROXY_SESSION_PRIV_H
+#define PTP_PROXY_SESSION_PRIV_H
+
+#include "io/udp.h"
+#include "proto/h3.h"
+#include "proto/quic.h"
+#include "proxy/exchange.h"
+#include "proxy/session.h"
+
+enum session_state {
+  SESSION_HANDSHAKE, /* no HTTP/3 yet */
+  SESSION_OPENING,   /* the peer is verified; its SETTINGS, by which it says that it has verified us, are to come */
+  SESSION_UP,
+  SESSION_LOST, /* closing or closed; its streams are gone */
+};
+
+struct session {
+  struct list node;  /* in sessions->all */
+  struct list dirty; /* in sessions->dirty: something may be to send */
+  struct sessions *sessions;
+  struct quic_conn *conn;
+  struct h3 *h3; /* NULL before OPENING and after LOST */
+  struct timer timer;
+  uint8_t state; /* enum session_state */
+  uint64_t heard_ns;         /* when the last packet of the peer was accepted */
+  uint64_t packets_received; /* by then */
+};
+
+enum connector_state {
+  CONNECTOR_OFF, /* server mode, or draining */
+  CONNECTOR_RESOLVING,
+  CONNECTOR_ATTEMPT,
+  CONNECTOR_UP,
+  CONNECTOR_PAUSE,
+};
+
+struct connector {
+  uint8_t state; /* enum connector_state */
+  struct timer timer;
+  struct resolve_query query;
+  size_t next;             /* of query.results, to be tried */
+  struct session *session; /* the attempt or the session */
+  const char *server_name; /* SNI */
+};
+
+struct sessions {
+  struct proxy *proxy;
+  struct quic_endpoint *endpoint;
+  struct udp *udp; /* client: one for each attempt; NULL in between */
+  struct pool pool, streams;
+  struct list all, dirty;
+  struct list waiting; /* exchanges (by queue) that wait for a stream or for a new session */
+  uint32_t waiting_count;
+  struct timer wait_timer;
+  struct connector connector;
+  struct log_rate handshake_failures;
+  struct session_report report;
+  bool draining;
+};
+
+/* session.c */
+struct session *session_add(struct sessions *sessions, struct quic_conn *conn);
+/* The session of |conn|, made when there is none yet; NULL: no room. */
+struct session *session_of(struct sessions *sessions, struct quic_conn *conn);
+void session_touch(struct session *session);
+void session_free(struct session *session);
+void session_flush(struct session *session);
+
+/* session_stream.c */
+bool session_accept_stream(void *context, struct h3_stream *stream);
+void session_handle_streams(struct session *session);
+/* Gives streams to those that wait, as far as there are some. */
+void sessions_serve_waiting(struct sessions *sessions);
+void sessions_fail_waiting(struct sessions *sessions, enum err reason);
+void sessions_on_wait_timer(struct timer *timer, uint64_t now_ns);
+
+/* connector.c */
+must_use enum err connector_open(struct sessions *sessions);
+void connector_close(struct sessions *sessions);
+void connector_stop(struct sessions *sessions);
+void connector_up(struct sessions *sessions);
+/* The attempt failed, or the session was lost: |was_up|. */
+void connector_lost(struct sessions *sessions, bool was_up, const char *reason);
+
+#endif

@@ -1,0 +1,303 @@
+/* The sizes of the pools are sums of who may hold an object; the memory behind them becomes resident only as far as it
+   is ever used at once (base/pool.h), so that the sums may be generous. */
+#include "run/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "io/udp.h"
+#include "proxy/exchange.h"
+#include "proxy/ingress.h"
+#include "proxy/origin.h"
+
+enum {
+  CLOSE_LIMIT_MS = 3000, /* for closing connections whose cancelled operations do not come back */
+};
+
+struct worker {
+  struct proxy proxy;
+  struct sessions *sessions;
+  struct ingress_front *front; /* client mode */
+  struct origin *origin;       /* server mode */
+  struct metrics *metrics;
+  uint8_t phase; /* enum worker_phase */
+  struct timer phase_timer;
+};
+
+static void set_time(struct proxy *proxy, uint64_t now_ns, uint64_t wall_us) {
+  proxy->now_ns = now_ns;
+  uint64_t second = wall_us / 1000000;
+  if (second == proxy->date_s)
+    return;
+  proxy->date_s = second;
+  clock_http_date(wall_us, proxy->date);
+}
+
+/* ---- opening ---- */
+
+static enum err open_pools(struct proxy *proxy) {
+  enum err err = chunks_open(&proxy->chunks, CHUNK_SMALL_COUNT_MAX, CHUNK_LARGE_COUNT_MAX, SPANS_MAX);
+  if (err == ERR_OK)
+    err = timers_open(&proxy->timers, TIMERS_MAX);
+  if (err == ERR_OK)
+    err = pool_open(&proxy->exchanges, "exchanges", sizeof(struct exchange), EXCHANGES_MAX);
+  return err;
+}
+
+static enum err open_io(struct proxy *proxy, char *reason, size_t reason_size) {
+  const struct config *config = proxy->config;
+  struct tcp_config tcp = {
+      /* client: connections and those being refused; server: to the origin; both: those being closed */
+      .connections = (proxy->server ? ORIGIN_CONNECTIONS_MAX : (uint32_t)config->limits.connections) + 1024,
+      .nodelay = config->system.tcp_nodelay,
+      .keepalive_ms = config->system.tcp_keepalive_ms,
+  };
+  enum err err = ring_open(&proxy->ring, &proxy->chunks, reason, reason_size);
+  if (err == ERR_OK)
+    err = tcp_stack_open(&proxy->tcp, proxy->ring, &proxy->chunks, &tcp);
+  if (err == ERR_OK)
+    err = resolver_open(&proxy->resolver, proxy->ring);
+  return err;
+}
+
+static enum err open_client(struct worker *worker, char *reason, size_t reason_size) {
+  struct proxy *proxy = &worker->proxy;
+  proxy->route = sessions_route;
+  proxy->router = worker->sessions;
+  enum err err = ingress_front_open(&worker->front, proxy);
+  const struct config_list *list = &proxy->config->general.http_bind_address;
+  for (size_t i = 0; err == ERR_OK && i < list->count; i++) {
+    struct address address;
+    err = address_parse(&address, list->item[i], 0);
+    if (err == ERR_OK)
+      err = ingress_listen(worker->front, &address, reason, reason_size);
+  }
+  return err;
+}
+
+static enum err open_server(struct worker *worker) {
+  enum err err = origin_open(&worker->origin, &worker->proxy);
+  worker->proxy.route = origin_route;
+  worker->proxy.router = worker->origin;
+  return err;
+}
+
+static void on_phase_timer(struct timer *timer, uint64_t now_ns);
+
+static enum err open_all(struct worker *worker, struct tls_context *tls, char *reason, size_t reason_size) {
+  struct proxy *proxy = &worker->proxy;
+  enum err err = open_pools(proxy);
+  if (err == ERR_OK)
+    err = open_io(proxy, reason, reason_size);
+  if (err == ERR_OK)
+    err = sessions_open(&worker->sessions, proxy, tls, reason, reason_size);
+  if (err == ERR_OK)
+    err = proxy->server ? open_server(worker) : open_client(worker, reason, reason_size);
+  return err;
+}
+
+enum err worker_open(struct worker **out, const struct config *config, struct tls_context *tls, uint64_t now_ns,
+                     uint64_t wall_us, char *reason, size_t reason_size) {
+  *out = NULL;
+  snprintf(reason, reason_size, "out of memory");
+  struct worker *worker = calloc(1, sizeof *worker);
+  void *metrics = aligned_alloc(_Alignof(struct metrics), sizeof(struct metrics));
+  if (worker == NULL || metrics == NULL) {
+    free(worker);
+    free(metrics);
+    return ERR_NO_MEMORY;
+  }
+  memset(metrics, 0, sizeof(struct metrics));
+  struct proxy *proxy = &worker->proxy;
+  worker->metrics = proxy->metrics = metrics;
+  proxy->config = config;
+  proxy->server = config->general.mode == MODE_SERVER;
+  proxy->limits = (struct head_limits){.bytes = (uint32_t)config->limits.head_size,
+                                       .count = (uint32_t)config->limits.header_count};
+  list_init(&proxy->ready);
+  list_init(&proxy->dead);
+  timer_init(&worker->phase_timer, on_phase_timer);
+  set_time(proxy, now_ns, wall_us);
+  enum err err = open_all(worker, tls, reason, reason_size);
+  *out = worker;
+  if (err != ERR_OK) {
+    worker_abort(worker);
+    while (worker_phase(worker) != WORKER_DONE) {
+      worker_wait(worker, clock_monotonic_ns());
+      worker_tick(worker, clock_monotonic_ns(), wall_us);
+    }
+    worker_close(worker);
+    *out = NULL;
+  }
+  return err;
+}
+
+void worker_close(struct worker *worker) {
+  if (worker == NULL)
+    return;
+  must(worker->phase == WORKER_DONE);
+  struct proxy *proxy = &worker->proxy;
+  ingress_front_close(worker->front);
+  origin_close(worker->origin);
+  sessions_close(worker->sessions);
+  if (proxy->ring != NULL)
+    udp_bury(proxy->ring);
+  resolver_close(proxy->resolver);
+  tcp_stack_close(proxy->tcp);
+  ring_close(proxy->ring);
+  if (proxy->exchanges.memory != NULL)
+    pool_close(&proxy->exchanges);
+  if (proxy->timers.heap != NULL) {
+    timer_cancel(&proxy->timers, &worker->phase_timer);
+    timers_close(&proxy->timers);
+  }
+  if (proxy->chunks.spans.memory != NULL)
+    chunks_close(&proxy->chunks);
+  free(worker->metrics);
+  free(worker);
+}
+
+/* ---- the tick ---- */
+
+uint64_t worker_due(const struct worker *worker) {
+  const struct proxy *proxy = &worker->proxy;
+  bool busy = !list_empty(&proxy->ready) || !list_empty(&proxy->dead) ||
+              (worker->sessions != NULL && sessions_busy(worker->sessions));
+  return busy ? 0 : timers_next(&proxy->timers);
+}
+
+void worker_wait(struct worker *worker, uint64_t now_ns) {
+  if (worker->proxy.ring == NULL)
+    return;
+  uint64_t due = worker_due(worker);
+  uint64_t timeout = due == TIMER_NEVER ? UINT64_MAX : due > now_ns ? due - now_ns : 0;
+  ring_wait(worker->proxy.ring, timeout);
+}
+
+static bool drained(const struct worker *worker) {
+  if (!sessions_drained(worker->sessions))
+    return false;
+  return worker->front == NULL || ingress_count(worker->front) == 0;
+}
+
+static void begin_closing(struct worker *worker) {
+  struct proxy *proxy = &worker->proxy;
+  worker->phase = WORKER_CLOSING;
+  proxy->draining = true;
+  if (worker->front != NULL)
+    ingress_abort(worker->front);
+  if (worker->origin != NULL)
+    origin_abort(worker->origin);
+  if (worker->sessions != NULL)
+    sessions_stop(worker->sessions, "stopping");
+  if (proxy->timers.heap != NULL)
+    timer_set(&proxy->timers, &worker->phase_timer, proxy_deadline(proxy, CLOSE_LIMIT_MS));
+}
+
+static bool closed(const struct worker *worker) {
+  const struct proxy *proxy = &worker->proxy;
+  return (proxy->tcp == NULL || tcp_count(proxy->tcp) == 0) && list_empty(&proxy->dead) && list_empty(&proxy->ready);
+}
+
+/* The phases follow from what is left. */
+static void step_phase(struct worker *worker) {
+  if (worker->phase == WORKER_DRAINING && drained(worker))
+    begin_closing(worker);
+  else if (worker->phase == WORKER_CLOSING) {
+    /* CONNECTION_CLOSE went out in this tick: nothing is gained by waiting for answers to it. */
+    if (worker->sessions != NULL && !sessions_busy(worker->sessions))
+      sessions_abort(worker->sessions);
+    if (closed(worker) && (worker->sessions == NULL || sessions_count(worker->sessions) == 0))
+      worker->phase = WORKER_DONE;
+  }
+}
+
+static void on_phase_timer(struct timer *timer, uint64_t now_ns) {
+  (void)now_ns;
+  struct worker *worker = container_of(timer, struct worker, phase_timer);
+  if (worker->phase == WORKER_DRAINING) {
+    log_warn("the drain timeout is reached: what is still in flight is cut");
+    begin_closing(worker);
+  } else if (worker->phase == WORKER_CLOSING) {
+    must_never("closed connections are buried within seconds");
+  }
+}
+
+void worker_tick(struct worker *worker, uint64_t now_ns, uint64_t wall_us) {
+  struct proxy *proxy = &worker->proxy;
+  set_time(proxy, now_ns, wall_us);
+  if (worker->sessions != NULL)
+    sessions_ingest(worker->sessions);
+  if (proxy->tcp != NULL)
+    tcp_dispatch(proxy->tcp);
+  if (proxy->resolver != NULL)
+    resolver_dispatch(proxy->resolver);
+  if (proxy->timers.heap != NULL)
+    timers_expire(&proxy->timers, now_ns);
+  exchange_pump(proxy);
+  if (worker->sessions != NULL)
+    sessions_emit(worker->sessions);
+  if (proxy->tcp != NULL)
+    tcp_bury(proxy->tcp);
+  if (proxy->ring != NULL)
+    udp_bury(proxy->ring);
+  exchange_bury(proxy);
+  step_phase(worker);
+}
+
+void worker_wake(struct worker *worker) { ring_wake(worker->proxy.ring); }
+
+/* ---- stopping ---- */
+
+void worker_drain(struct worker *worker) {
+  if (worker->phase != WORKER_SERVING)
+    return;
+  struct proxy *proxy = &worker->proxy;
+  worker->phase = WORKER_DRAINING;
+  proxy->draining = true;
+  if (worker->front != NULL)
+    ingress_drain(worker->front);
+  if (worker->origin != NULL)
+    origin_drain(worker->origin);
+  sessions_drain(worker->sessions);
+  timer_set(&proxy->timers, &worker->phase_timer, proxy_deadline(proxy, proxy->config->system.drain_timeout_ms));
+}
+
+void worker_abort(struct worker *worker) {
+  if (worker->phase < WORKER_CLOSING)
+    begin_closing(worker);
+}
+
+enum worker_phase worker_phase(const struct worker *worker) { return worker->phase; }
+
+/* ---- reports ---- */
+
+void worker_set_tls(struct worker *worker, struct tls_context *tls) { sessions_set_tls(worker->sessions, tls); }
+
+void worker_report(const struct worker *worker, struct session_report *report) {
+  sessions_report(worker->sessions, report);
+}
+
+const struct metrics *worker_metrics(const struct worker *worker) { return worker->metrics; }
+
+void worker_describe(const struct worker *worker, worker_line_f *line, void *context) {
+  char text[512], address[ADDRESS_TEXT_MAX];
+  snprintf(text, sizeof text, "io_uring: %s", ring_describe(worker->proxy.ring));
+  line(context, text);
+  if (worker->proxy.server) {
+    int used = snprintf(text, sizeof text, "accepting connections on UDP ");
+    sessions_describe(worker->sessions, text + used, sizeof text - (size_t)used);
+    line(context, text);
+    return;
+  }
+  struct address bound[CONFIG_LIST_MAX];
+  size_t count = ingress_addresses(worker->front, bound, CONFIG_LIST_MAX);
+  for (size_t i = 0; i < count; i++) {
+    snprintf(text, sizeof text, "accepting HTTP requests on %s", address_text(&bound[i], address));
+    line(context, text);
+  }
+}
