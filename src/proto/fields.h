@@ -45,7 +45,7 @@ enum body_kind {
 };
 
 struct head {
-  struct fields fields; /* "host" is not in it, "content-length" is, in its shortest form */
+  struct fields fields;                     /* "host" is not in it, "content-length" is, in its shortest form */
   struct text_at method, target, authority; /* of a request; target in origin form or "*" */
   uint16_t status;                          /* of a response; 0 in a request */
   uint8_t body;                             /* enum body_kind */
@@ -55,14 +55,14 @@ struct head {
   bool keep_alive;                          /* HTTP/1.0 with "Connection: keep-alive" */
   bool trailers_accepted;                   /* "TE: trailers" */
   bool expects_continue;
-  bool pseudo_done;                         /* HTTP/3: a regular field was seen */
-  uint8_t pseudo_seen;                      /* HTTP/3: bits, for duplicates */
+  bool pseudo_done;    /* HTTP/3: a regular field was seen */
+  uint8_t pseudo_seen; /* HTTP/3: bits, for duplicates */
   uint64_t content_length;
 };
 
 /* An empty list; takes its chunk from |chunks| when the first field comes. */
 void fields_open(struct fields *fields, struct chunks *chunks, struct head_limits limits);
-/* Gives the chunk back. The list may be opened again; closing twice is harmless. */
+/* Gives the chunk back. The list is empty then and may be filled again; closing twice is harmless. */
 void fields_close(struct fields *fields);
 
 /* Receiving piece by piece, as llhttp delivers: name bytes (lower-cased on the way), then value bytes, then the end of
@@ -80,15 +80,22 @@ bool fields_get(const struct fields *fields, uint32_t index, struct bytes *name,
 /* The first field called |name| (lower case) at or after |from|: its index, or fields->count. */
 uint32_t fields_find(const struct fields *fields, struct bytes name, uint32_t from);
 void fields_remove(struct fields *fields, uint32_t index);
+/* Cuts |len| bytes from the front of a value. */
+void fields_skip(struct fields *fields, uint32_t index, uint32_t len);
 
 /* An empty head. */
 void head_open(struct head *head, struct chunks *chunks, struct head_limits limits);
+/* Empty again; may be filled again without head_open. */
 void head_close(struct head *head);
-/* Moves |from| into |to|, which must be closed; |from| is empty afterwards. */
+/* Moves |from| into |to|, which must be closed; |from| is empty afterwards, and may be filled again. */
 void head_move(struct head *to, struct head *from);
 
 /* Stores one of the texts apart from the list; counted like a field. */
 must_use enum err head_set(struct head *head, struct text_at *which, struct bytes text);
+/* The same piece by piece; nothing else may be stored between the pieces. */
+must_use enum err head_append(struct head *head, struct text_at *which, struct bytes piece);
+/* Counts |len| bytes that stand for something that is not stored. */
+must_use enum err head_count(struct head *head, size_t len);
 struct bytes head_text(const struct head *head, struct text_at which);
 static inline struct bytes head_method(const struct head *head) { return head_text(head, head->method); }
 static inline struct bytes head_target(const struct head *head) { return head_text(head, head->target); }
@@ -104,8 +111,9 @@ must_use enum err head_check_request_http1(struct head *head, bool chunked);
 /* |no_body|: the response to a HEAD request. */
 must_use enum err head_check_response_http1(struct head *head, bool chunked, bool no_body);
 
-/* One field line of an HTTP/3 field section, pseudo-header fields included (RFC 9114 sections 4.2, 4.3). ERR_BAD_MESSAGE
-   when it is malformed, ERR_HEAD_TOO_LARGE past the limits. |response|: which pseudo-header fields are allowed. */
+/* One field line of an HTTP/3 field section, pseudo-header fields included (RFC 9114 sections 4.2, 4.3).
+   ERR_BAD_MESSAGE when it is malformed, ERR_HEAD_TOO_LARGE past the limits. |response|: which pseudo-header fields are
+   allowed. */
 must_use enum err head_add_http3(struct head *head, bool response, struct bytes name, struct bytes value);
 /* After the last one. */
 must_use enum err head_check_request_http3(struct head *head);

@@ -1,6 +1,7 @@
-/* HTTP/1.x messages in: bytes of a connection become heads, body spans in a flow, and trailers. llhttp parses (strictly:
-   nothing lenient is ever switched on), fields.h holds the rules, this file joins the two and adds what llhttp leaves
-   to its user (RELIABILITY.md T-9): versions, request-targets, limits. Sans-I/O; the caller feeds chunks. */
+/* HTTP/1.x messages in: bytes of a connection become heads, body spans in a flow, and trailers. llhttp parses
+   (strictly: nothing lenient is ever switched on), fields.h holds the rules, this file joins the two and adds what
+   llhttp leaves to its user (RELIABILITY.md T-9): versions, request-targets, limits. Sans-I/O; the caller feeds chunks.
+ */
 #ifndef PTP_PROTO_HTTP1_READ_H
 #define PTP_PROTO_HTTP1_READ_H
 
@@ -26,18 +27,24 @@ enum http1_step {
 enum { HTTP1_PARSER_BYTES = 160 };
 
 struct http1_reader {
-  uint8_t role;          /* enum http1_role */
-  uint8_t state;         /* private */
-  uint8_t error;         /* enum err */
-  bool no_body;          /* responses: the request was HEAD */
-  bool started;          /* a byte of the current message was consumed */
-  struct head *head;     /* borrowed, all three: where the current message goes */
+  uint8_t role;      /* enum http1_role */
+  uint8_t state;     /* private */
+  uint8_t error;     /* enum err */
+  bool no_body;      /* responses: the request was HEAD */
+  bool started;      /* a byte of the current message was consumed */
+  struct head *head; /* borrowed, all three: where the current message goes */
   struct flow *body;
   struct fields *trailers;
-  struct chunk *chunk;   /* during http1_read only */
+  struct chunk *chunk; /* during http1_read only */
   uint64_t body_bytes;
   uint32_t extension_bytes;
-  uint32_t line_bytes;   /* of the request line so far */
+  uint32_t line_bytes;                 /* of the field lines of the head, white space included */
+  uint64_t overhead, overhead_allowed; /* chunked: bytes that are not body */
+  uint8_t informational;               /* 1xx heads of this message so far */
+  uint8_t line_part;                   /* of the start line: http1_line.c, as the next three */
+  uint8_t empty_lines;
+  uint8_t line_text_len;
+  uint8_t line_text[12];
   _Alignas(16) unsigned char parser[HTTP1_PARSER_BYTES]; /* llhttp_t */
 };
 
@@ -53,7 +60,8 @@ void http1_reader_final(struct http1_reader *reader);
 
 /* Consumes bytes |*offset| to |end| of |chunk|, moves |*offset| past what was consumed, and returns when something is
    to be told. Body bytes go to the flow as spans of |chunk| (which get references of their own). Back-pressure is the
-   caller's: it asks flow_room before it calls. Not to be called again after HTTP1_BROKEN, or after HTTP1_MESSAGE before
+   caller's: it asks flow_room before it calls. After HTTP1_HEAD it is to be called even when no bytes are left: a
+   message without a body is complete at once. Not to be called again after HTTP1_BROKEN, or after HTTP1_MESSAGE before
    http1_reader_next. Leading empty lines before a request are skipped (RFC 9112 section 2.2). */
 enum http1_step http1_read(struct http1_reader *reader, struct chunk *chunk, uint32_t *offset, uint32_t end);
 

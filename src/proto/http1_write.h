@@ -18,33 +18,36 @@ enum { HTTP1_WRITE_IOV_MAX = FLOW_IOV_MAX + 4 };
 enum http1_framing { HTTP1_NO_BODY, HTTP1_BY_LENGTH, HTTP1_BY_CHUNKS, HTTP1_BY_CLOSE };
 
 enum http1_progress {
-  HTTP1_WRITING,  /* there is more to send now: http1_writer_fill */
-  HTTP1_WAITING,  /* all there is was sent; the flow is still open */
-  HTTP1_WRITTEN,  /* the message is complete and sent */
-  HTTP1_CUT,      /* the flow ended otherwise than complete, or its length does not fit: close the connection */
+  HTTP1_WRITING, /* there is more to send now: http1_writer_fill */
+  HTTP1_WAITING, /* all there is was sent; the flow is still open */
+  HTTP1_WRITTEN, /* the message is complete and sent */
+  HTTP1_CUT,     /* the flow ended otherwise than complete, or its length does not fit: close the connection */
 };
 
 struct http1_writer {
-  struct chunks *chunks;   /* borrowed */
-  struct chunk *head;      /* owned: head bytes and frame lines not yet sent; NULL when there are none */
+  struct chunks *chunks; /* borrowed */
+  struct chunk *head;    /* owned, a queue: heads not yet sent; NULL when there are none */
+  struct chunk *tail;    /* owned: the last chunk with trailers; NULL: none, or it has no trailers */
   uint32_t head_sent;
-  struct flow *body;       /* borrowed from http1_write_* until HTTP1_WRITTEN or http1_writer_close */
+  uint32_t last_len, last_sent; /* of the last chunk; 0: its time has not come */
+  struct flow *body;            /* borrowed from http1_write_* until HTTP1_WRITTEN or http1_writer_close */
   const struct fields *trailers;
-  uint64_t length_left;    /* HTTP1_BY_LENGTH */
-  uint64_t chunk_left;     /* HTTP1_BY_CHUNKS: of the chunk under way */
-  uint64_t lent;           /* bytes that the last fill lent */
-  uint8_t framing;         /* enum http1_framing */
-  uint8_t stage;           /* private */
+  uint64_t length_left; /* HTTP1_BY_LENGTH */
+  uint64_t chunk_left;  /* HTTP1_BY_CHUNKS: of the chunk under way */
+  uint64_t lent;        /* bytes that the last fill lent */
+  uint8_t framing;      /* enum http1_framing */
+  uint8_t stage;        /* private */
   uint8_t frame_len, frame_sent;
-  char frame[28];          /* chunk size line or the end of one */
+  uint8_t crlf_sent; /* of the one after the data of the chunk under way */
+  char frame[20];    /* chunk size line */
 };
 
 /* How a response is to be written to this client. */
 struct http1_reply_style {
-  bool client_http10;   /* the request was HTTP/1.0: never chunked */
+  bool client_http10; /* the request was HTTP/1.0: never chunked */
   bool request_was_head;
-  bool keep_alive;      /* false: "Connection: close" */
-  const char *date;     /* for a response without Date; NULL: none is added */
+  bool keep_alive;  /* false: "Connection: close" */
+  const char *date; /* for a response without Date; NULL: none is added */
 };
 
 void http1_writer_open(struct http1_writer *writer, struct chunks *chunks);

@@ -1,0 +1,242 @@
+/* The field list and the texts of a head. Every stored byte is counted against limits.bytes, and a field's descriptor
+   is smaller than the overhead that is counted for it: so whatever the limits allow fits into one large chunk, and no
+   other bound is needed. Which fields may stand in a list is not decided here: head_http1.c and head_http3.c. */
+#include "proto/fields.h"
+
+#include "base/must.h"
+#include "proto/syntax.h"
+
+struct entry {
+  uint16_t offset; /* of the name; the value follows it */
+  uint16_t name_len;
+  uint16_t value_len;
+  uint16_t removed;
+};
+
+enum {
+  TEXT_OVERHEAD_BYTES = FIELD_OVERHEAD_BYTES + 10, /* as the longest pseudo-header field, ":authority" */
+  HEAD_SPARE_BYTES = 256, /* what a head needs beyond the counted bytes when it is written as HTTP/1.1 */
+};
+
+static_assert(CHUNK_LARGE_BYTES <= 65536, "an offset has 16 bits");
+static_assert(sizeof(struct entry) <= FIELD_OVERHEAD_BYTES, "descriptors are paid for by the counted overhead");
+
+void fields_open(struct fields *fields, struct chunks *chunks, struct head_limits limits) {
+  if (limits.bytes > CHUNK_LARGE_BYTES - HEAD_SPARE_BYTES)
+    limits.bytes = CHUNK_LARGE_BYTES - HEAD_SPARE_BYTES;
+  if (limits.count > HEAD_FIELDS_MAX)
+    limits.count = HEAD_FIELDS_MAX;
+  *fields = (struct fields){.chunks = chunks, .limits = limits};
+}
+
+void fields_close(struct fields *fields) {
+  if (fields->store != NULL)
+    chunk_unref(fields->store);
+  *fields = (struct fields){.chunks = fields->chunks, .limits = fields->limits};
+}
+
+static struct entry *entry_at(const struct fields *fields, uint32_t index) {
+  must(index < fields->count || fields->open_name_len > 0);
+  uint8_t *end = fields->store->data + fields->store->capacity;
+  return (struct entry *)(void *)(end - (index + 1) * sizeof(struct entry));
+}
+
+/* Moves the list into a large chunk. */
+static enum err grow(struct fields *fields) {
+  struct chunk *small = fields->store;
+  struct chunk *large = chunk_get(fields->chunks, CHUNK_LARGE);
+  if (large == NULL)
+    return ERR_OVERLOADED;
+  if (small != NULL) {
+    size_t entries = fields->count * sizeof(struct entry);
+    memcpy(large->data, small->data, fields->used);
+    memcpy(large->data + large->capacity - entries, small->data + small->capacity - entries, entries);
+    chunk_unref(small);
+  }
+  fields->store = large;
+  return ERR_OK;
+}
+
+/* Makes room for |len| more bytes and one more descriptor. */
+static enum err reserve(struct fields *fields, size_t len) {
+  size_t need = fields->used + len + (fields->count + 1) * sizeof(struct entry);
+  if (fields->store == NULL)
+    fields->store = chunk_get(fields->chunks, CHUNK_SMALL);
+  if (fields->store != NULL && need <= fields->store->capacity)
+    return ERR_OK;
+  must(need <= CHUNK_LARGE_BYTES);
+  return grow(fields);
+}
+
+/* Checks that |len| more counted bytes are within the limits. */
+static enum err count_room(const struct fields *fields, size_t len) {
+  must(fields->counted <= fields->limits.bytes);
+  return len <= fields->limits.bytes - fields->counted ? ERR_OK : ERR_HEAD_TOO_LARGE;
+}
+
+/* Room for |len| more bytes of the open field, within the limits. */
+static enum err open_field_room(struct fields *fields, size_t len) {
+  if (fields->count >= fields->limits.count || len > CHUNK_LARGE_BYTES)
+    return ERR_HEAD_TOO_LARGE;
+  enum err err = count_room(fields, fields->used - fields->open_start + len + FIELD_OVERHEAD_BYTES);
+  return err == ERR_OK ? reserve(fields, len) : err;
+}
+
+enum err fields_name(struct fields *fields, struct bytes piece) {
+  if (fields->open_name_len == 0)
+    fields->open_start = fields->used;
+  if (piece.len > FIELD_NAME_BYTES_MAX - fields->open_name_len)
+    return ERR_HEAD_TOO_LARGE;
+  enum err err = open_field_room(fields, piece.len);
+  if (err != ERR_OK)
+    return err;
+  uint8_t *out = fields->store->data + fields->used;
+  for (size_t i = 0; i < piece.len; i++)
+    out[i] = (uint8_t)(piece.data[i] | (syntax_class[piece.data[i]] & CHAR_UPPER ? 0x20 : 0));
+  fields->used += (uint32_t)piece.len;
+  fields->open_name_len += (uint32_t)piece.len;
+  return ERR_OK;
+}
+
+enum err fields_value(struct fields *fields, struct bytes piece) {
+  must(fields->open_name_len > 0);
+  if (piece.len == 0)
+    return ERR_OK;
+  enum err err = open_field_room(fields, piece.len);
+  if (err != ERR_OK)
+    return err;
+  memcpy(fields->store->data + fields->used, piece.data, piece.len);
+  fields->used += (uint32_t)piece.len;
+  return ERR_OK;
+}
+
+static bool is_space(uint8_t c) { return c == ' ' || c == '\t'; }
+
+enum err fields_commit(struct fields *fields) {
+  must(fields->open_name_len > 0);
+  uint32_t start = fields->open_start + fields->open_name_len;
+  uint8_t *value = fields->store->data + start;
+  uint32_t len = fields->used - start, lead = 0;
+  while (len > 0 && is_space(value[len - 1]))
+    len--;
+  while (lead < len && is_space(value[lead]))
+    lead++;
+  len -= lead;
+  if (lead > 0)
+    memmove(value, value + lead, len);
+  *entry_at(fields, fields->count) = (struct entry){
+      .offset = (uint16_t)fields->open_start,
+      .name_len = (uint16_t)fields->open_name_len,
+      .value_len = (uint16_t)len,
+  };
+  fields->counted += fields->open_name_len + len + FIELD_OVERHEAD_BYTES;
+  fields->count++;
+  fields->used = start + len;
+  fields->open_name_len = 0;
+  return ERR_OK;
+}
+
+enum err fields_add(struct fields *fields, struct bytes name, struct bytes value) {
+  must(fields->open_name_len == 0 && name.len > 0);
+  enum err err = fields_name(fields, name);
+  if (err == ERR_OK)
+    err = fields_value(fields, value);
+  if (err == ERR_OK)
+    return fields_commit(fields);
+  fields->used = fields->open_start;
+  fields->open_name_len = 0;
+  return err;
+}
+
+bool fields_get(const struct fields *fields, uint32_t index, struct bytes *name, struct bytes *value) {
+  const struct entry *entry = entry_at(fields, index);
+  const uint8_t *data = fields->store->data + entry->offset;
+  *name = bytes_of(data, entry->name_len);
+  *value = bytes_of(data + entry->name_len, entry->value_len);
+  return !entry->removed;
+}
+
+uint32_t fields_find(const struct fields *fields, struct bytes name, uint32_t from) {
+  struct bytes have, value;
+  for (uint32_t i = from; i < fields->count; i++)
+    if (fields_get(fields, i, &have, &value) && bytes_equal(have, name))
+      return i;
+  return fields->count;
+}
+
+void fields_remove(struct fields *fields, uint32_t index) { entry_at(fields, index)->removed = 1; }
+
+void fields_skip(struct fields *fields, uint32_t index, uint32_t len) {
+  struct entry *entry = entry_at(fields, index);
+  must(len <= entry->value_len);
+  uint8_t *value = fields->store->data + entry->offset + entry->name_len;
+  entry->value_len = (uint16_t)(entry->value_len - len);
+  memmove(value, value + len, entry->value_len);
+}
+
+void head_open(struct head *head, struct chunks *chunks, struct head_limits limits) {
+  *head = (struct head){.minor_version = 1};
+  fields_open(&head->fields, chunks, limits);
+}
+
+void head_close(struct head *head) {
+  fields_close(&head->fields);
+  *head = (struct head){.fields = head->fields, .minor_version = 1};
+}
+
+void head_move(struct head *to, struct head *from) {
+  must(to->fields.store == NULL && from->fields.open_name_len == 0);
+  *to = *from;
+  from->fields.store = NULL;
+  head_close(from);
+}
+
+enum err head_count(struct head *head, size_t len) {
+  enum err err = count_room(&head->fields, len);
+  if (err == ERR_OK)
+    head->fields.counted += (uint32_t)len;
+  return err;
+}
+
+enum err head_append(struct head *head, struct text_at *which, struct bytes piece) {
+  struct fields *fields = &head->fields;
+  must(fields->open_name_len == 0);
+  bool first = which->len == 0;
+  must(first || which->offset + which->len == fields->used);
+  if (piece.len > CHUNK_LARGE_BYTES)
+    return ERR_HEAD_TOO_LARGE;
+  enum err err = head_count(head, piece.len + (first ? TEXT_OVERHEAD_BYTES : 0));
+  if (err == ERR_OK)
+    err = reserve(fields, piece.len);
+  if (err != ERR_OK)
+    return err;
+  if (first)
+    which->offset = fields->used;
+  memcpy(fields->store->data + fields->used, piece.data, piece.len);
+  fields->used += (uint32_t)piece.len;
+  which->len += (uint32_t)piece.len;
+  return ERR_OK;
+}
+
+enum err head_set(struct head *head, struct text_at *which, struct bytes text) {
+  *which = (struct text_at){0, 0};
+  return head_append(head, which, text);
+}
+
+struct bytes head_text(const struct head *head, struct text_at which) {
+  if (which.len == 0)
+    return bytes_of("", 0);
+  return bytes_of(head->fields.store->data + which.offset, which.len);
+}
+
+bool head_method_is(const struct head *head, const char *method) {
+  return bytes_equal(head_method(head), bytes_of_text(method));
+}
+
+bool head_idempotent(const struct head *head) {
+  static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+  for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+    if (head_method_is(head, methods[i]))
+      return true;
+  return false;
+}

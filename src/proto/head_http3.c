@@ -1,0 +1,229 @@
+/* Heads and trailers that came as HTTP/3 field sections, with the checks that nghttp3 leaves to its user
+   (RELIABILITY.md 0.5), and the responses that we make ourselves. */
+#include <stdio.h>
+
+#include "proto/fields.h"
+#include "proto/syntax.h"
+
+enum pseudo {
+  PSEUDO_METHOD = 1,
+  PSEUDO_SCHEME = 2,
+  PSEUDO_AUTHORITY = 4,
+  PSEUDO_PATH = 8,
+  PSEUDO_STATUS = 16,
+  SEEN_HOST = 32, /* not a pseudo-header field, but as little allowed twice */
+};
+
+static const struct pseudo_row {
+  const char *name;
+  enum pseudo bit;
+  bool response;
+} pseudo_rows[] = {
+    {":method", PSEUDO_METHOD, false}, {":scheme", PSEUDO_SCHEME, false}, {":authority", PSEUDO_AUTHORITY, false},
+    {":path", PSEUDO_PATH, false},     {":status", PSEUDO_STATUS, true},
+};
+
+static bool scheme_valid(struct bytes text) {
+  for (size_t i = 0; i < text.len; i++) {
+    uint8_t c = text.data[i];
+    bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+    if (!letter && (i == 0 || !((c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.')))
+      return false;
+  }
+  return text.len > 0;
+}
+
+static enum err set_status(struct head *head, struct bytes value) {
+  uint64_t status;
+  if (value.len != 3 || !syntax_decimal(value, 999, &status) || status < 100)
+    return ERR_BAD_MESSAGE;
+  head->status = (uint16_t)status;
+  return ERR_OK;
+}
+
+static enum err pseudo_set(struct head *head, const struct pseudo_row *row, struct bytes value) {
+  switch (row->bit) {
+  case PSEUDO_METHOD:
+    return syntax_method(value) ? head_set(head, &head->method, value) : ERR_BAD_MESSAGE;
+  case PSEUDO_AUTHORITY:
+    return syntax_host(value) ? head_set(head, &head->authority, value) : ERR_BAD_MESSAGE;
+  case PSEUDO_PATH:
+    return syntax_path(value) ? head_set(head, &head->target, value) : ERR_BAD_MESSAGE;
+  case PSEUDO_SCHEME:
+    if (!scheme_valid(value))
+      return ERR_BAD_MESSAGE;
+    break;
+  case PSEUDO_STATUS:
+    if (set_status(head, value) != ERR_OK)
+      return ERR_BAD_MESSAGE;
+    break;
+  case SEEN_HOST:
+    break;
+  }
+  return head_count(head, strlen(row->name) + value.len + FIELD_OVERHEAD_BYTES);
+}
+
+static enum err pseudo_add(struct head *head, bool response, struct bytes name, struct bytes value) {
+  for (size_t i = 0; i < sizeof(pseudo_rows) / sizeof(pseudo_rows[0]); i++) {
+    const struct pseudo_row *row = &pseudo_rows[i];
+    if (!bytes_equal(name, bytes_of_text(row->name)))
+      continue;
+    if (row->response != response || head->pseudo_done || (head->pseudo_seen & row->bit))
+      return ERR_BAD_MESSAGE;
+    head->pseudo_seen |= (uint8_t)row->bit;
+    return pseudo_set(head, row, value);
+  }
+  return ERR_BAD_MESSAGE;
+}
+
+/* Host may stand for :authority, or repeat it (RFC 9114 section 4.3.1). */
+static enum err host_add(struct head *head, struct bytes value) {
+  if ((head->pseudo_seen & SEEN_HOST) || !syntax_host(value))
+    return ERR_BAD_MESSAGE;
+  head->pseudo_seen |= SEEN_HOST;
+  if (!(head->pseudo_seen & PSEUDO_AUTHORITY))
+    return head_set(head, &head->authority, value);
+  return bytes_equal_nocase(value, head_authority(head)) ? ERR_OK : ERR_BAD_MESSAGE;
+}
+
+enum err head_add_http3(struct head *head, bool response, struct bytes name, struct bytes value) {
+  if (name.len > 0 && name.data[0] == ':')
+    return pseudo_add(head, response, name, value);
+  head->pseudo_done = true;
+  if (!syntax_name(name) || !syntax_value(value))
+    return ERR_BAD_MESSAGE;
+  const struct name_rule *rule = syntax_rule(name);
+  if (rule->flags & NAME_NOT_HTTP3)
+    return ERR_BAD_MESSAGE;
+  if (rule->id == NAME_HOST && !response)
+    return host_add(head, value);
+  if (rule->id == NAME_TE) {
+    if (!bytes_equal_nocase(value, BYTES_LITERAL("trailers")))
+      return ERR_BAD_MESSAGE;
+    head->trailers_accepted = true;
+  }
+  if (rule->flags & NAME_HOP)
+    return head_count(head, name.len + value.len + FIELD_OVERHEAD_BYTES);
+  return fields_add(&head->fields, name, value);
+}
+
+/* One Content-Length at most; it keeps the shortest form. */
+static enum err take_length(struct head *head) {
+  struct fields *fields = &head->fields;
+  struct bytes name, value, again;
+  uint32_t index = fields_find(fields, BYTES_LITERAL("content-length"), 0);
+  if (index == fields->count)
+    return ERR_OK;
+  fields_get(fields, index, &name, &value);
+  if (!syntax_decimal(value, CONTENT_LENGTH_MAX, &head->content_length))
+    return ERR_BAD_MESSAGE;
+  for (uint32_t i = index + 1; i < fields->count; i++)
+    if (fields_get(fields, i, &name, &again) && bytes_equal(name, BYTES_LITERAL("content-length")))
+      return ERR_BAD_MESSAGE;
+  uint32_t zeros = 0;
+  while (zeros + 1 < value.len && value.data[zeros] == '0')
+    zeros++;
+  if (zeros > 0)
+    fields_skip(fields, index, zeros);
+  head->has_length = true;
+  return ERR_OK;
+}
+
+static enum err take_body(struct head *head) {
+  enum err err = take_length(head);
+  if (!head->has_length)
+    head->body = BODY_CHUNKED;
+  else
+    head->body = head->content_length > 0 ? BODY_SIZED : BODY_NONE;
+  return err;
+}
+
+static enum err take_expectation(struct head *head) {
+  struct fields *fields = &head->fields;
+  struct bytes name, value;
+  uint32_t index = fields_find(fields, BYTES_LITERAL("expect"), 0);
+  if (index == fields->count)
+    return ERR_OK;
+  fields_get(fields, index, &name, &value);
+  if (!bytes_equal_nocase(value, BYTES_LITERAL("100-continue")) ||
+      fields_find(fields, BYTES_LITERAL("expect"), index + 1) < fields->count)
+    return ERR_EXPECTATION;
+  head->expects_continue = true;
+  return ERR_OK;
+}
+
+enum err head_check_request_http3(struct head *head) {
+  const unsigned needed = PSEUDO_METHOD | PSEUDO_SCHEME | PSEUDO_PATH;
+  if (head_method_is(head, "CONNECT"))
+    return ERR_CONNECT_METHOD;
+  if ((head->pseudo_seen & needed) != needed || head->authority.len == 0)
+    return ERR_BAD_MESSAGE;
+  if (head_target(head).data[0] == '*' && !head_method_is(head, "OPTIONS"))
+    return ERR_BAD_MESSAGE;
+  enum err err = take_body(head);
+  return err == ERR_OK ? take_expectation(head) : err;
+}
+
+enum err head_check_response_http3(struct head *head, bool no_body) {
+  if (!(head->pseudo_seen & PSEUDO_STATUS) || head->status == 101)
+    return ERR_BAD_MESSAGE;
+  enum err err = take_body(head);
+  if (err != ERR_OK)
+    return err;
+  bool never = head->status < 200 || head->status == 204;
+  if (no_body || never || head->status == 304)
+    head->body = BODY_NONE;
+  if (never && head->has_length) { /* RFC 9110 section 8.6: it must not be there, and must not be passed on */
+    fields_remove(&head->fields, fields_find(&head->fields, BYTES_LITERAL("content-length"), 0));
+    head->has_length = false;
+    head->content_length = 0;
+  }
+  return ERR_OK;
+}
+
+enum err trailers_add_http3(struct fields *trailers, struct bytes name, struct bytes value) {
+  if (!syntax_name(name) || !syntax_value(value) || (syntax_rule(name)->flags & NAME_NOT_HTTP3))
+    return ERR_BAD_MESSAGE;
+  return fields_add(trailers, name, value);
+}
+
+enum err trailers_check(struct fields *trailers) {
+  struct bytes name, value;
+  for (uint32_t i = 0; i < trailers->count; i++) {
+    if (!fields_get(trailers, i, &name, &value))
+      continue;
+    if (!syntax_name(name) || !syntax_value(value))
+      return ERR_BAD_MESSAGE;
+    if (syntax_rule(name)->flags & NAME_NO_TRAILER)
+      fields_remove(trailers, i);
+  }
+  return ERR_OK;
+}
+
+enum err head_answer(struct head *head, uint16_t status, bool server, size_t body_len, const char *date) {
+  char length[24];
+  snprintf(length, sizeof(length), "%zu", body_len);
+  const struct {
+    const char *name, *value;
+  } rows[] = {
+      {"content-type", "text/plain;charset=UTF-8"},
+      {"server", server ? "ptproxy server" : "ptproxy client"},
+      {"content-length", length},
+      {"date", date},
+      {"retry-after", status == 503 ? "1" : NULL},
+      /* RFC 9110 section 15.5.6; CONNECT is the only method that is refused */
+      {"allow", status == 405 ? "GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH" : NULL},
+  };
+  head->status = status;
+  head->body = body_len > 0 ? BODY_SIZED : BODY_NONE;
+  head->has_length = true;
+  head->content_length = body_len;
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    if (rows[i].value == NULL)
+      continue;
+    enum err err = fields_add(&head->fields, bytes_of_text(rows[i].name), bytes_of_text(rows[i].value));
+    if (err != ERR_OK)
+      return err;
+  }
+  return ERR_OK;
+}
