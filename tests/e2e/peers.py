@@ -186,21 +186,21 @@ def start_caddy_h3(directory, port, identity, ca, upstream):
     configuration = directory / "Caddyfile"
     configuration.write_text(f"""
 {{
-	admin off
-	auto_https off
-	skip_install_trust
-	persist_config off
-	grace_period 1s
+    admin off
+    auto_https off
+    skip_install_trust
+    persist_config off
+    grace_period 1s
 }}
 https://server.test:{port} {{
-	bind 127.0.0.1
-	tls {identity.cert} {identity.key} {{
-		client_auth {{
-			mode require_and_verify
-			trust_pool file {ca}
-		}}
-	}}
-	reverse_proxy {upstream}
+    bind 127.0.0.1
+    tls {identity.cert} {identity.key} {{
+        client_auth {{
+            mode require_and_verify
+            trust_pool file {ca}
+        }}
+    }}
+    reverse_proxy {upstream}
 }}
 """)
     return Server([BIN / "caddy", "run", "--adapter", "caddyfile", "--config", configuration], directory, port,
