@@ -63,12 +63,13 @@ struct quic_settings {
   uint64_t stream_receive_window, receive_window;
   uint64_t mtu; /* 0: discover */
   uint32_t connections_max, handshakes_max;
-  uint16_t worker;        /* index that goes into our connection IDs */
-  uint8_t reset_key[32];  /* for stateless reset tokens and Retry tokens */
+  uint16_t worker;       /* index that goes into our connection IDs */
+  uint8_t reset_key[32]; /* for stateless reset tokens and Retry tokens */
 };
 
 struct quic_events {
-  /* The handshake is complete and the peer is who it should be: makes the application for |conn|, gives its functions in
+  /* The handshake is complete and the peer is who it should be: makes the application for |conn|, gives its functions
+     in
      |*app_ops| and returns it; NULL refuses the connection. Called from within quic_receive, before any stream data.
      May open unidirectional streams. */
   void *(*opened)(void *context, struct quic_conn *conn, const struct quic_app **app_ops);
@@ -76,9 +77,9 @@ struct quic_events {
 
 enum quic_state {
   QUIC_HANDSHAKE,
-  QUIC_OPEN,      /* handshake complete, peer verified */
-  QUIC_CLOSING,   /* CONNECTION_CLOSE is to be sent or was sent, or came: nothing else is sent or received */
-  QUIC_CLOSED,    /* over: quic_free is what is left */
+  QUIC_OPEN,    /* handshake complete, peer verified */
+  QUIC_CLOSING, /* CONNECTION_CLOSE is to be sent or was sent, or came: nothing else is sent or received */
+  QUIC_CLOSED,  /* over: quic_free is what is left */
 };
 
 /* A train to send: |len| bytes as datagrams of |segment_bytes|. */

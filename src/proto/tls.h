@@ -45,15 +45,21 @@ void tls_session_close(struct tls_session *session);
 /* The WOLFSSL pointer for ngtcp2_conn_set_tls_native_handle. */
 void *tls_session_native(struct tls_session *session);
 
-/* After the handshake and before any application byte is used: the peer sent a certificate, it chains to the CA (wolfSSL
-   did that), has the right extended key usage (serverAuth for servers, clientAuth for clients; none at all is refused),
-   is valid now, and one of the names is in its subject alternative names (DNS names without regard to case, wildcards
-   for one label, IP literals against IP entries only; the subject's CN is never looked at); ALPN is h3.
+/* After the handshake and before any application byte is used: the peer sent a certificate, it chains to the CA
+   (wolfSSL did that), has the right extended key usage (serverAuth for servers, clientAuth for clients; none at all is
+   refused), is valid now, and one of the names is in its subject alternative names (DNS names without regard to case,
+   wildcards for one label, IP literals against IP entries only; the subject's CN is never looked at); ALPN is h3.
    ERR_OK, or ERR_TLS with |reason| in words. */
 must_use enum err tls_check_peer(struct tls_session *session, char reason[TLS_REASON_MAX]);
+/* After tls_check_peer failed: the alert to close the connection with (RFC 9001 section 4.8). */
+uint8_t tls_check_alert(const struct tls_session *session);
 
 /* The reason of a failed handshake in words, from wolfSSL's error and the TLS alert (0: none). Returns |reason|. */
 const char *tls_failure(struct tls_session *session, uint8_t alert, char reason[TLS_REASON_MAX]);
+/* A secret of |len| bytes that depends on the private key's file and on |label| alone: the same after a restart (HKDF,
+   RFC 5869). For stateless reset keys. ERR_OK, ERR_SYSTEM when the file cannot be read, ERR_TLS. */
+must_use enum err tls_secret(const char *key_path, const char *label, uint8_t *out, size_t len);
+
 /* "bad certificate" for 42 (RFC 8446 section 6). Static. */
 const char *tls_alert_text(uint8_t alert);
 

@@ -25,7 +25,8 @@ enum err tls_secret(const char *key_path, const char *label, uint8_t *out, size_
     return ERR_SYSTEM;
   size_t label_len = strlen(label);
   must(label_len > 0 && len > 0 && len <= 255 * 32);
-  int result = wc_HKDF(WC_SHA256, text, (word32)size, (const byte *)label, (word32)label_len, NULL, 0, out, (word32)len);
+  int result =
+      wc_HKDF(WC_SHA256, text, (word32)size, (const byte *)label, (word32)label_len, NULL, 0, out, (word32)len);
   explicit_bzero(text, (size_t)size);
   return result == 0 ? ERR_OK : ERR_TLS;
 }
