@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "base/poison.h"
 
@@ -68,6 +69,7 @@ enum err pool_open(struct pool *pool, const char *name, size_t object_bytes, uin
 
 void pool_close(struct pool *pool) {
   must(pool->memory != NULL);
+  log_debug("pool %s live %u high-water %u of %u", pool->name, pool->live, pool->live_max, pool->capacity);
   must(pool->live == 0);
   registry_remove(pool);
   memory_unpoison(pool->memory, memory_bytes(pool)); /* the address range may be mapped again by someone else */

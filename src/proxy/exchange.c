@@ -2,7 +2,8 @@
    one table, and decides only what an end may still do; bytes go through the flows without it.
 
    Who may hold an exchange: its near end (until exchange_near_done), its far end (until exchange_far_done), the ready
-   list. It is freed in the tick's last step, when both ends are gone, so that no function on the stack ever sees it go. */
+   list. It is freed in the tick's last step, when both ends are gone, so that no function on the stack ever sees it go.
+ */
 #include "proxy/exchange.h"
 
 #include <string.h>
@@ -12,12 +13,13 @@
 /* Row: state. Column: event, in the order of enum exchange_event. X: cannot happen. */
 #define X EXCHANGE_STATES
 static const uint8_t transitions[EXCHANGE_STATES][EXCHANGE_EVENTS] = {
-    /*                       REQUEST           SENT                RETRY               RESPONSE            FAILURE             DONE */
-    [EXCHANGE_READING] =   { EXCHANGE_WAITING, X,                  X,                  X,                  EXCHANGE_ANSWERING, EXCHANGE_OVER },
-    [EXCHANGE_WAITING] =   { X,                EXCHANGE_FORWARDED, EXCHANGE_WAITING,   X,                  EXCHANGE_ANSWERING, EXCHANGE_OVER },
-    [EXCHANGE_FORWARDED] = { X,                X,                  EXCHANGE_WAITING,   EXCHANGE_ANSWERING, EXCHANGE_ANSWERING, EXCHANGE_OVER },
-    [EXCHANGE_ANSWERING] = { X,                X,                  X,                  X,                  EXCHANGE_ANSWERING, EXCHANGE_OVER },
-    [EXCHANGE_OVER] =      { X,                X,                  X,                  X,                  EXCHANGE_OVER,      X             },
+    /*                       REQUEST           SENT                RETRY               RESPONSE            FAILURE DONE
+     */
+    [EXCHANGE_READING] = {EXCHANGE_WAITING, X, X, X, EXCHANGE_ANSWERING, EXCHANGE_OVER},
+    [EXCHANGE_WAITING] = {X, EXCHANGE_FORWARDED, EXCHANGE_WAITING, X, EXCHANGE_ANSWERING, EXCHANGE_OVER},
+    [EXCHANGE_FORWARDED] = {X, X, EXCHANGE_WAITING, EXCHANGE_ANSWERING, EXCHANGE_ANSWERING, EXCHANGE_OVER},
+    [EXCHANGE_ANSWERING] = {X, X, X, X, EXCHANGE_ANSWERING, EXCHANGE_OVER},
+    [EXCHANGE_OVER] = {X, X, X, X, EXCHANGE_OVER, X},
 };
 #undef X
 

@@ -1,7 +1,8 @@
 /* One request and its response: two heads, two flows, and two ends that know each other only through this.
 
-     near end: where the request comes from     client mode: an ingress connection   server mode: a stream of the session
-     far end:  where it goes                     client mode: a stream of the session server mode: an origin connection
+     near end: where the request comes from     client mode: an ingress connection   server mode: a stream of the
+   session far end:  where it goes                     client mode: a stream of the session server mode: an origin
+   connection
 
    An end fills the flow that it produces, consumes the other, and says what happened with exchange_wake; the pump, once
    a tick, calls the ends' functions for it. So nothing is called back from inside a call, and an end on another worker
@@ -69,7 +70,7 @@ struct exchange {
   struct fields req_trailers, resp_trailers;
   const struct exchange_ops *near_ops, *far_ops;
   void *near, *far; /* NULL: that end has let go, or has not taken it yet */
-  void *link; /* the session module's: the session that carries it */
+  void *link;       /* the session module's: the session that carries it */
   uint64_t started_ns, queued_ns, forwarded_ns;
 };
 

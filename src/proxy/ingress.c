@@ -33,7 +33,7 @@ enum response_part {
 
 enum {
   LISTENERS_MAX = CONFIG_LIST_MAX,
-  REFUSALS_MAX = 64,        /* connections over the limit that are being answered */
+  REFUSALS_MAX = 64,         /* connections over the limit that are being answered */
   PIPELINE_BYTES_MAX = 8192, /* received ahead of the current request's end */
   LINGER_MS = 2000,
   POOL_RETRY_MS = 20,
@@ -330,9 +330,8 @@ static bool start_response(struct ingress *ingress) {
       .date = proxy->date,
   };
   bool close = false;
-  if (exchange->resp_head.status == 0 ||
-      http1_write_response(&ingress->writer, &exchange->resp_head, &exchange->resp, &exchange->resp_trailers, &style,
-                           &close) != ERR_OK)
+  if (exchange->resp_head.status == 0 || http1_write_response(&ingress->writer, &exchange->resp_head, &exchange->resp,
+                                                              &exchange->resp_trailers, &style, &close) != ERR_OK)
     return false;
   ingress->close_after = ingress->close_after || close;
   ingress->response = RESPONSE_WRITING;

@@ -1,5 +1,5 @@
-/* Client mode: HTTP/1 connections of service A, from accept to close. Each has one exchange at a time: what is pipelined
-   behind a request waits in the connection until its response is complete, so that responses are in order. */
+/* Client mode: HTTP/1 connections of service A, from accept to close. Each has one exchange at a time: what is
+   pipelined behind a request waits in the connection until its response is complete, so that responses are in order. */
 #ifndef PTP_PROXY_INGRESS_H
 #define PTP_PROXY_INGRESS_H
 

@@ -52,9 +52,9 @@ struct origin_conn {
   struct timer timer;
   struct http1_reader reader;
   struct http1_writer writer;
-  uint8_t state;     /* enum origin_state */
-  bool reused;       /* it has served an exchange before this one */
-  uint8_t attempts;  /* addresses tried for this exchange */
+  uint8_t state;    /* enum origin_state */
+  bool reused;      /* it has served an exchange before this one */
+  uint8_t attempts; /* addresses tried for this exchange */
 };
 
 static void conn_output(void *end, struct exchange *exchange);

@@ -109,7 +109,8 @@ static void log_lost(struct session *session, bool was_up) {
   address_text(&address, peer);
   unsigned suppressed = 0;
   if (was_up)
-    log_write(quic_failed(session->conn) ? LOG_WARN : LOG_INFO, "connection %s closed (peer %s): %s", name, peer, reason);
+    log_write(quic_failed(session->conn) ? LOG_WARN : LOG_INFO, "connection %s closed (peer %s): %s", name, peer,
+              reason);
   else if (!sessions->proxy->server ||
            log_rate_ok(&sessions->handshake_failures, REFUSAL_LOG_BURST, sessions->proxy->now_ns, &suppressed))
     log_warn("connection %s failed (peer %s): %s (%u more not logged)", name, peer, reason, suppressed);

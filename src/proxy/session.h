@@ -21,11 +21,11 @@ struct exchange;
 
 /* What the outside is told: for the log, systemd's STATUS and the admin endpoint. */
 struct session_report {
-  bool up;                 /* client: a session is established; server: at least one is */
-  bool attempted;          /* client: the first attempt is over, however it ended */
+  bool up;                            /* client: a session is established; server: at least one is */
+  bool attempted;                     /* client: the first attempt is over, however it ended */
   uint64_t established, lost, failed; /* counts since start */
-  uint32_t open;           /* sessions that are up */
-  char reason[256];        /* of the last failure or loss */
+  uint32_t open;                      /* sessions that are up */
+  char reason[256];                   /* of the last failure or loss */
 };
 
 /* Opens the UDP side of either mode. Server: binds general.bind_address:quic_port. |tls| is borrowed.

@@ -22,7 +22,7 @@ struct session {
   struct quic_conn *conn;
   struct h3 *h3; /* NULL before OPENING and after LOST */
   struct timer timer;
-  uint8_t state; /* enum session_state */
+  uint8_t state;             /* enum session_state */
   uint64_t heard_ns;         /* when the last packet of the peer was accepted */
   uint64_t packets_received; /* by then */
 };

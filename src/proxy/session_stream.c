@@ -8,8 +8,8 @@
 #include "proxy/session_priv.h"
 
 enum {
-  WAITING_MAX = 4096,     /* requests that wait for a stream */
-  WAITING_MS = 10000,     /* and how long */
+  WAITING_MAX = 4096, /* requests that wait for a stream */
+  WAITING_MS = 10000, /* and how long */
 };
 
 static void touch_of(struct exchange *exchange) { session_touch(exchange->link); }
@@ -84,9 +84,9 @@ static void client_stream(struct session *session, struct h3_stream *stream) {
 
 static enum err begin(struct session *session, struct exchange *exchange) {
   struct h3_stream *stream;
-  enum err err = h3_request(session->h3, &stream, exchange, &exchange->req_head, &exchange->req,
-                            &exchange->req_trailers, &exchange->resp_head, &exchange->info_head, &exchange->resp,
-                            &exchange->resp_trailers);
+  enum err err =
+      h3_request(session->h3, &stream, exchange, &exchange->req_head, &exchange->req, &exchange->req_trailers,
+                 &exchange->resp_head, &exchange->info_head, &exchange->resp, &exchange->resp_trailers);
   if (err != ERR_OK)
     return err;
   exchange->link = session;

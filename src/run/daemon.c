@@ -21,7 +21,7 @@
 #include "run/worker.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_CONFIG = 78, STATUS_CUT = 130 };
-enum { WANT_DRAIN = 1, WANT_ABORT = 2, WANT_TLS = 4 };
+enum { WANT_DRAIN = 1, WANT_TLS = 2 };
 
 struct seat { /* one worker and its thread */
   pthread_t thread;
@@ -65,32 +65,30 @@ static void follow_wants(struct seat *seat) {
     take_new_tls(seat);
   if (wants & WANT_DRAIN)
     worker_drain(seat->worker);
-  if (wants & WANT_ABORT)
-    worker_abort(seat->worker);
-}
-
-static void log_pool(void *context, const struct pool *pool) {
-  (void)context;
-  log_debug("pool %s live %u high-water %u of %u", pool->name, pool->live, pool->live_max, pool->capacity);
 }
 
 static void *worker_main(void *argument) {
   struct seat *seat = argument;
   uint64_t now = clock_monotonic_ns();
-  seat->err = worker_open(&seat->worker, seat->config, seat->tls, now, clock_wall_us(), seat->reason,
-                          sizeof seat->reason);
+  seat->err =
+      worker_open(&seat->worker, seat->config, seat->tls, now, clock_wall_us(), seat->reason, sizeof seat->reason);
   announce(seat->done_fd);
-  if (seat->err != ERR_OK)
+  if (seat->err != ERR_OK) {
+    tls_context_close(seat->tls);
     return NULL;
+  }
   while (worker_phase(seat->worker) != WORKER_DONE) {
     worker_wait(seat->worker, clock_monotonic_ns());
     follow_wants(seat);
     worker_tick(seat->worker, clock_monotonic_ns(), clock_wall_us());
   }
+  worker_close(seat->worker); /* here: the ring answers to this thread only */
+  tls_context_close(seat->tls);
   announce(seat->done_fd);
   return NULL;
 }
 
+/* Never after WANT_DRAIN, which lets the worker go. */
 static void want(struct seat *seat, unsigned what) {
   atomic_fetch_or(&seat->wants, what);
   worker_wake(seat->worker);
@@ -157,6 +155,7 @@ static int follow_signals(struct seat *seat, const char *path, int signal_fd) {
 static bool start(struct seat *seat) {
   if (pthread_create(&seat->thread, NULL, worker_main, seat) != 0) {
     log_error("cannot start a thread");
+    tls_context_close(seat->tls);
     return false;
   }
   uint64_t count;
@@ -171,20 +170,15 @@ static bool start(struct seat *seat) {
 }
 
 static int serve(struct seat *seat, const char *path, int signal_fd) {
-  if (!start(seat)) {
-    tls_context_close(seat->tls);
+  if (!start(seat))
     return STATUS_FAILED;
-  }
   int status = follow_signals(seat, path, signal_fd);
   if (status == STATUS_CUT) {
     log_warn("stopped at once: what was in flight is cut");
     return status; /* the worker's thread ends with the process */
   }
   pthread_join(seat->thread, NULL);
-  pool_each(log_pool, NULL);
-  worker_close(seat->worker);
   tls_context_close(atomic_exchange(&seat->next_tls, NULL));
-  tls_context_close(seat->tls);
   log_info("stopped");
   return status;
 }

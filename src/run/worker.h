@@ -1,5 +1,5 @@
-/* One worker: a ring, pools, timers, and the proxy on them. Whoever drives it calls worker_wait and worker_tick in turn;
-   in the daemon that is the worker's thread, in the simulation the test.
+/* One worker: a ring, pools, timers, and the proxy on them. Whoever drives it calls worker_wait and worker_tick in
+   turn; in the daemon that is the worker's thread, in the simulation the test.
 
    The tick does its steps always in this order, each bounded: wait and reap (worker_wait); ingress: datagrams, TCP,
    names; timers; pump; emit; bury. */
