@@ -16,20 +16,20 @@
 #include "base/err.h"
 
 enum mailbox_kind {
-  MAIL_REQUEST,  /* a new exchange: object = its head */
-  MAIL_HEAD,     /* a response head */
-  MAIL_SPAN,     /* payload forward: object = chunk, a = offset, b = length */
-  MAIL_END,      /* the flow ended: a = enum flow_end, b = enum err */
-  MAIL_CREDIT,   /* a = bytes that the consumer took */
-  MAIL_CHUNK,    /* a used chunk comes home: object = chunk */
-  MAIL_DETACH,   /* the sender's half is gone; the receiver frees its own */
+  MAIL_REQUEST, /* a new exchange: object = its head */
+  MAIL_HEAD,    /* a response head */
+  MAIL_SPAN,    /* payload forward: object = chunk, a = offset, b = length */
+  MAIL_END,     /* the flow ended: a = enum flow_end, b = enum err */
+  MAIL_CREDIT,  /* a = bytes that the consumer took */
+  MAIL_CHUNK,   /* a used chunk comes home: object = chunk */
+  MAIL_DETACH,  /* the sender's half is gone; the receiver frees its own */
 };
 
 /* One cache line. */
 struct mail {
-  uint16_t kind; /* enum mailbox_kind */
-  uint16_t flow; /* 0: request, 1: response */
-  uint32_t exchange; /* index of the receiver's half */
+  uint16_t kind;       /* enum mailbox_kind */
+  uint16_t flow;       /* 0: request, 1: response */
+  uint32_t exchange;   /* index of the receiver's half */
   uint32_t generation; /* of that index: mail to one that is gone is dropped */
   uint32_t a, b;
   uint32_t reserved;

@@ -28,7 +28,9 @@ enum tcp_event {
   TCP_CONNECTED = 1, /* tcp_connect succeeded */
   TCP_INPUT = 2,     /* there are bytes to peek, or the peer has closed its side (tcp_input_ended) */
   TCP_SENT = 4,      /* the send completed, in part or whole: tcp_sent_bytes */
-  TCP_FAILED = 8,    /* reset, refused, unreachable ...: tcp_failure; only tcp_close is left to do */
+  /* Reset, refused, unreachable ...: tcp_failure. The last event; what was received before can still be read, then
+     only tcp_close is left to do. Who reads gets all that the peer sent before a send fails. */
+  TCP_FAILED = 8,
 };
 
 typedef void tcp_event_f(void *owner, struct tcp *tcp, unsigned events);

@@ -15,8 +15,8 @@
 struct udp;
 
 struct udp_config {
-  struct address bind;    /* local address; port 0: any */
-  struct address connect; /* the peer, when the socket serves one only; len 0: unconnected */
+  struct address bind;                              /* local address; port 0: any */
+  struct address connect;                           /* the peer, when the socket serves one only; len 0: unconnected */
   uint64_t receive_buffer_bytes, send_buffer_bytes; /* asked of the kernel (SO_RCVBUFFORCE, then SO_RCVBUF) */
 };
 
@@ -52,7 +52,8 @@ void udp_release(struct udp *udp);
 uint8_t *udp_send_buffer(struct udp *udp);
 bool udp_can_send(const struct udp *udp);
 /* Sends the |len| bytes in the buffer that udp_send_buffer gave last, as datagrams of |segment_bytes|, from |local|
-   (len 0: as bound) to |remote| (ignored when connected); falls back to single datagrams when the kernel refuses GSO. */
+   (len 0: as bound) to |remote| (ignored when connected); falls back to single datagrams when the kernel refuses GSO.
+ */
 void udp_send(struct udp *udp, const struct address *local, const struct address *remote, size_t len,
               size_t segment_bytes);
 
