@@ -11,17 +11,23 @@
 #include "base/must.h"
 
 /* Row: state. Column: event, in the order of enum exchange_event. X: cannot happen. */
-#define X EXCHANGE_STATES
-static const uint8_t transitions[EXCHANGE_STATES][EXCHANGE_EVENTS] = {
-    /*                       REQUEST           SENT                RETRY               RESPONSE            FAILURE DONE
-     */
-    [EXCHANGE_READING] = {EXCHANGE_WAITING, X, X, X, EXCHANGE_ANSWERING, EXCHANGE_OVER},
-    [EXCHANGE_WAITING] = {X, EXCHANGE_FORWARDED, EXCHANGE_WAITING, X, EXCHANGE_ANSWERING, EXCHANGE_OVER},
-    [EXCHANGE_FORWARDED] = {X, X, EXCHANGE_WAITING, EXCHANGE_ANSWERING, EXCHANGE_ANSWERING, EXCHANGE_OVER},
-    [EXCHANGE_ANSWERING] = {X, X, X, X, EXCHANGE_ANSWERING, EXCHANGE_OVER},
-    [EXCHANGE_OVER] = {X, X, X, X, EXCHANGE_OVER, X},
+enum {
+  WAITING = EXCHANGE_WAITING,
+  FORWARDED = EXCHANGE_FORWARDED,
+  ANSWERING = EXCHANGE_ANSWERING,
+  OVER = EXCHANGE_OVER,
+  X = EXCHANGE_STATES,
 };
-#undef X
+// clang-format off
+static const uint8_t transitions[EXCHANGE_STATES][EXCHANGE_EVENTS] = {
+    /*                      REQUEST  SENT       RETRY    RESPONSE   FAILURE    DONE */
+    [EXCHANGE_READING]   = {WAITING, X,         X,       X,         ANSWERING, OVER},
+    [EXCHANGE_WAITING]   = {X,       FORWARDED, WAITING, X,         ANSWERING, OVER},
+    [EXCHANGE_FORWARDED] = {X,       X,         WAITING, ANSWERING, ANSWERING, OVER},
+    [EXCHANGE_ANSWERING] = {X,       X,         X,       X,         ANSWERING, OVER},
+    [EXCHANGE_OVER]      = {X,       X,         X,       X,         OVER,      X},
+};
+// clang-format on
 
 enum exchange_state exchange_next(enum exchange_state state, enum exchange_event event) {
   must(state < EXCHANGE_STATES && event < EXCHANGE_EVENTS);
