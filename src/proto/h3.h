@@ -27,10 +27,10 @@ enum h3_event {
   H3_END = 8,            /* the peer's message is complete, trailers included; |in| has EOF */
   H3_BROKEN = 16,        /* the peer's message is malformed, or a limit was passed: |error|; |in| was ABORTED */
   H3_RESET = 32,         /* RESET_STREAM came: |in| was ABORTED, |code| says why */
-  H3_STOPPED = 64,       /* STOP_SENDING came, or |out| has more bytes than its head promised: |out| was CANCELLED, |code|
-                            says why. H3_NO_ERROR: the peer's message is complete without the rest of ours */
+  H3_STOPPED = 64,       /* STOP_SENDING came, or |out| got more bytes than its head promised: |out| was CANCELLED,
+                            |code| says why. H3_NO_ERROR: the peer's message is complete without the rest of ours */
   H3_ROOM = 128,         /* |out| was taken from: its producer may go on */
-  H3_CLOSED = 256,       /* the stream is over and out of h3's hands: last event; h3_stream_done gives the memory back */
+  H3_CLOSED = 256,       /* the stream is over and out of h3's hands: last event; h3_stream_done gives it back */
 };
 
 /* One request stream. The session binds where the message in goes and where the message out comes from; all borrowed
@@ -86,8 +86,8 @@ extern const struct quic_app h3_quic_app;
    ERR_OK, ERR_NO_MEMORY or ERR_AGAIN (the peer allows no unidirectional streams). */
 must_use enum err h3_open(struct h3 **h3, struct quic_conn *conn, const struct h3_settings *settings,
                           const struct h3_events *events, void *context);
-/* After the connection is closed, and after h3_abandon and the events that come of it: frees. Streams that were not done
-   by then may be given back later (h3_stream_done), and every other function does nothing with them. */
+/* After the connection is closed, and after h3_abandon and the events that come of it: frees. Streams that were not
+   done by then may be given back later (h3_stream_done); every other function does nothing with them. */
 void h3_close(struct h3 *h3);
 /* The connection is gone: ends |in| of every stream with LINK_DOWN, cancels |out|, and makes them ready with
    H3_CLOSED. */
@@ -99,8 +99,9 @@ bool h3_peer_settings(const struct h3 *h3);
 bool h3_peer_goaway(const struct h3 *h3);
 uint32_t h3_stream_count(const struct h3 *h3);
 
-/* The next stream with events; NULL: none. The caller reads stream->events and sets it to 0. Sends the resets and stops
-   that callbacks have asked for: so it must be called after each batch of datagrams, and after quic_emit for H3_ROOM. */
+/* The next stream with events; NULL: none. The caller reads stream->events and sets it to 0. Sends the resets and
+   stops that callbacks have asked for: so it must be called after each batch of datagrams, before quic_emit, and after
+   it for H3_ROOM. */
 struct h3_stream *h3_ready(struct h3 *h3);
 
 /* Client: opens a stream and submits the request with its flow, which may be NULL if |head| says that there is no body.
@@ -110,9 +111,9 @@ struct h3_stream *h3_ready(struct h3 *h3);
 must_use enum err h3_request(struct h3 *h3, struct h3_stream **stream, void *owner, const struct head *head,
                              struct flow *out, const struct fields *trailers, struct head *head_in,
                              struct head *informational_in, struct flow *in, struct fields *trailers_in);
-/* Server: submits a 1xx response, whose |head| is copied, or the final one with its flow. ERR_STREAM_RESET: the peer does
-   not want a response any more; ERR_LINK_DOWN; ERR_HEAD_TOO_LARGE; ERR_NO_MEMORY. After an error of h3_respond the
-   stream has no response yet: h3_cancel, or another response. */
+/* Server: submits a 1xx response, whose |head| is copied, or the final one with its flow. ERR_STREAM_RESET: the peer
+   does not want a response any more; ERR_LINK_DOWN; ERR_HEAD_TOO_LARGE: for the peer, another response is possible;
+   ERR_NO_MEMORY. */
 must_use enum err h3_inform(struct h3_stream *stream, const struct head *head);
 must_use enum err h3_respond(struct h3_stream *stream, const struct head *head, struct flow *out,
                              const struct fields *trailers);
@@ -120,8 +121,9 @@ must_use enum err h3_respond(struct h3_stream *stream, const struct head *head, 
 /* The producer has pushed to |out| or ended it. An end other than EOF becomes RESET_STREAM with err_h3_code(reason), a
    length other than content_length RESET_STREAM with H3_MESSAGE_ERROR. */
 void h3_output(struct h3_stream *stream);
-/* The consumer of |in| has taken bytes (flow's `released` moved): gives stream credit for them. When |in| was CANCELLED:
-   STOP_SENDING with |in|'s reason (ERR_OK gives H3_NO_ERROR, for after a complete response, RFC 9114 section 4.1). */
+/* The consumer of |in| has taken bytes (flow's `released` moved): gives stream credit for them. When |in| was
+   CANCELLED: STOP_SENDING with |in|'s reason (ERR_OK gives H3_NO_ERROR, for after a complete response, RFC 9114
+   section 4.1). */
 void h3_input(struct h3_stream *stream);
 /* Gives up both directions: RESET_STREAM and STOP_SENDING. H3_CLOSED follows when QUIC is done with it. */
 void h3_cancel(struct h3_stream *stream, enum err reason);
