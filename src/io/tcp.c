@@ -314,7 +314,8 @@ size_t tcp_sent_bytes(const struct tcp *tcp) { return tcp->sent_bytes; }
 
 void tcp_shutdown(struct tcp *tcp) {
   must(tcp->magic == TCP_MAGIC && tcp->state != TCP_DYING);
-  if (tcp->send.inflight > 0)
+  bool cut = tcp->sending && tcp->sent_bytes < tcp->send_bytes; /* TCP_SENT is yet to tell: the owner sends the rest */
+  if (tcp->send.inflight > 0 || cut)
     tcp->shutting = true;
   else
     shutdown_now(tcp);

@@ -17,15 +17,14 @@
 
 enum {
   NAME_BYTES = 32, /* a sockaddr_in6, and the control data after it aligned */
-  CONTROL_BYTES = 128,
+  CONTROL_BYTES = 64,
   RECEIVE_HEADER_BYTES = 16 + NAME_BYTES + CONTROL_BYTES, /* 16: struct io_uring_recvmsg_out */
   RECEIVE_BYTES = 65536 + 192,
 };
 
 static_assert(RECEIVE_BYTES >= RECEIVE_HEADER_BYTES + DATAGRAM_BYTES_MAX, "what GRO can put together fits");
 static_assert(RECEIVE_BYTES % 64 == 0 && NAME_BYTES >= sizeof(struct sockaddr_in6), "aligned buffers, names fit");
-static_assert(CONTROL_BYTES >= UDP_PACKET_INFO_BYTES + CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int)),
-              "packet info of both families and the segment size fit");
+static_assert(CONTROL_BYTES >= UDP_PACKET_INFO_BYTES + CMSG_SPACE(sizeof(int)), "packet info and the segment size fit");
 
 /* --- receiving --- */
 

@@ -54,9 +54,10 @@ static void set_options(struct udp *udp, const struct udp_config *config, int fd
   udp->gro = set(fd, SOL_UDP, UDP_GRO, 1);
   udp->gso = set(fd, SOL_UDP, UDP_SEGMENT, 0);
   if (udp->wildcard && !udp->connected) {
-    set(fd, IPPROTO_IP, IP_PKTINFO, 1);
     if (udp->family == AF_INET6)
-      set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+      set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1); /* for IPv4 too, as a mapped address */
+    else
+      set(fd, IPPROTO_IP, IP_PKTINFO, 1);
   }
 }
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "io/ring.h"
 #include "io/udp.h"
+#include "io/udp_priv.h"
 
 enum { BUFFER_BYTES = 4 << 20, TICKS_MAX = 5000 };
 
@@ -314,6 +315,24 @@ static void test_out_of_buffers(void **state) {
   io_close();
 }
 
+/* A receive that ends although nobody asked for it is armed again. */
+static void test_cancelled_receive(void **state) {
+  (void)state;
+  io_open(64, 8);
+  struct udp *server = open_udp("127.0.0.1:0", NULL);
+  struct address where = udp_local(server);
+  struct udp *client = open_udp(NULL, &where);
+  struct udp_train train;
+  for (uint64_t i = 0; i < 50; i++) {
+    send_train(client, NULL, NULL, 5000, 1000, i);
+    ring_cancel(io_ring, &server->receive);
+    receive_all(server, 5000, 1000, i, &train);
+  }
+  close_udp(client);
+  close_udp(server);
+  io_close();
+}
+
 static void test_empty_datagrams(void **state) {
   (void)state;
   io_open(64, 8);
@@ -403,6 +422,7 @@ int main(void) {
       cmocka_unit_test(test_too_large),
       cmocka_unit_test(test_gso_refused),
       cmocka_unit_test(test_out_of_buffers),
+      cmocka_unit_test(test_cancelled_receive),
       cmocka_unit_test(test_empty_datagrams),
       cmocka_unit_test(test_open_fails),
       cmocka_unit_test(test_reopen),
