@@ -179,13 +179,14 @@ static void text_add_foreign(struct text *text, const char *data, size_t len) {
 
 static void text_add_entry(struct text *text, const DNS_entry *entry) {
   char ip[INET6_ADDRSTRLEN];
-  if (entry->type == ASN_DNS_TYPE)
+  if (entry->type == ASN_DNS_TYPE) {
+    text_add(text, "DNS:");
     text_add_foreign(text, entry->name, (size_t)entry->len);
-  else if (entry->type == ASN_IP_TYPE && (entry->len == 4 || entry->len == 16) &&
-           inet_ntop(entry->len == 4 ? AF_INET : AF_INET6, entry->name, ip, sizeof ip) != NULL)
-    text_add(text, "%s", ip);
+  } else if (entry->type == ASN_IP_TYPE && (entry->len == 4 || entry->len == 16) &&
+             inet_ntop(entry->len == 4 ? AF_INET : AF_INET6, entry->name, ip, sizeof ip) != NULL)
+    text_add(text, "IP:%s", ip);
   else
-    text_add(text, "(other)");
+    text_add(text, "(another kind of name)");
 }
 
 static void say_wrong_name(const struct tls_context *context, const struct DecodedCert *cert, char *reason) {
