@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <math.h>
 #include <stdarg.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -96,10 +96,16 @@ static const char *got(const cJSON *item, char out[QUOTE_MAX]) {
   return out;
 }
 
+/* Without libm's floor: beyond 2^53 every double is whole. */
+static bool is_whole(double number) {
+  const double exact_max = 9007199254740992.0;
+  return number >= exact_max || number <= -exact_max || number == (double)(int64_t)number;
+}
+
 static void wrong(struct reader *reader, const struct config_key *key, int index, const cJSON *item) {
   char path[QUOTE_MAX], value[QUOTE_MAX], allowed[ALLOWED_MAX];
   key_allowed(key, allowed, sizeof allowed);
-  bool whole = key->type == KEY_RATIO || !cJSON_IsNumber(item) || item->valuedouble == floor(item->valuedouble);
+  bool whole = key->type == KEY_RATIO || !cJSON_IsNumber(item) || is_whole(item->valuedouble);
   problem(reader, true, key_path(key, index, path), "must be %s%s%s, got %s", whole ? "" : "a whole number: ", allowed,
           key_allowed_too(key), got(item, value));
 }
@@ -117,7 +123,7 @@ static bool read_number(const struct config_key *key, const cJSON *item, uint64_
   }
   if (cJSON_IsNumber(item)) {
     double number = item->valuedouble;
-    if (!(number >= 0 && number <= whole_max) || number != floor(number))
+    if (!(number >= 0 && number <= whole_max) || !is_whole(number))
       return false;
     value = (uint64_t)number;
   } else if (!cJSON_IsString(item) || (key->type != KEY_TIME && key->type != KEY_SIZE) ||

@@ -13,7 +13,26 @@ static void span_free(struct flow *flow, struct span *span) {
   pool_put(&flow->chunks->spans, span);
 }
 
+static void account_add(const struct flow *flow, uint64_t len) {
+  if (flow->account != NULL)
+    flow->account->held += len;
+}
+
+static void account_sub(const struct flow *flow, uint64_t len) {
+  if (flow->account == NULL)
+    return;
+  must(flow->account->held >= len);
+  flow->account->held -= len;
+}
+
+void flow_set_account(struct flow *flow, struct flow_account *account) {
+  account_sub(flow, flow->pushed - flow->released);
+  flow->account = account;
+  account_add(flow, flow->pushed - flow->released);
+}
+
 void flow_close(struct flow *flow) {
+  account_sub(flow, flow->pushed - flow->released);
   struct span *span = flow->first;
   while (span != NULL) {
     struct span *after = span->next;
@@ -27,6 +46,8 @@ uint32_t flow_room(const struct flow *flow) {
   uint64_t untaken = flow_untaken(flow);
   if (flow->end != FLOW_OPEN || untaken >= FLOW_UNTAKEN_BYTES_MAX)
     return 0;
+  if (flow->account != NULL && flow->account->held >= flow->account->limit && untaken > 0)
+    return 0;
   return (uint32_t)(FLOW_UNTAKEN_BYTES_MAX - untaken);
 }
 
@@ -39,6 +60,7 @@ static void last_extend(struct flow *flow, uint32_t len) {
   }
   last->len += len;
   flow->pushed += len;
+  account_add(flow, len);
 }
 
 /* Puts a span last; the caller's reference to |chunk| becomes the span's. False when no span is left. */
@@ -58,6 +80,7 @@ static bool span_append(struct flow *flow, struct chunk *chunk, uint32_t offset,
   }
   flow->filling = false;
   flow->pushed += len;
+  account_add(flow, len);
   return true;
 }
 
@@ -165,6 +188,7 @@ void flow_take(struct flow *flow, uint64_t len) {
 void flow_release(struct flow *flow, uint64_t len) {
   must(len <= flow->taken - flow->released);
   flow->released += len;
+  account_sub(flow, len);
   while (len > 0) {
     struct span *span = flow->first;
     uint32_t rest = span->len - flow->first_released;

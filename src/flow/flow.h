@@ -45,10 +45,17 @@ struct span {
   uint32_t offset, len;
 };
 
+/* What several flows towards one peer hold together, and how much that may be. */
+struct flow_account {
+  uint64_t held; /* pushed and not released, of all of them */
+  uint64_t limit;
+};
+
 struct flow {
   struct chunks *chunks;
-  struct span *first; /* oldest span with bytes that are not released */
-  struct span *next;  /* span with the first byte that is not taken; NULL when all are */
+  struct flow_account *account; /* borrowed; NULL: none */
+  struct span *first;           /* oldest span with bytes that are not released */
+  struct span *next;            /* span with the first byte that is not taken; NULL when all are */
   struct span *last;
   uint32_t first_released;          /* bytes of *first that are released */
   uint32_t next_taken;              /* bytes of *next that are taken */
@@ -65,8 +72,13 @@ void flow_open(struct flow *flow, struct chunks *chunks);
    in flight. The flow may be opened again. */
 void flow_close(struct flow *flow);
 
+/* From now on what |flow| holds counts for |account|, which is borrowed until flow_close or another call; NULL: for
+   none. */
+void flow_set_account(struct flow *flow, struct flow_account *account);
+
 /* Bytes that the producer should still add before it stops asking its source for more; 0: stop (back-pressure). What
-   was already received may be pushed all the same: the overshoot is bounded by one receive buffer. 0 when ended. */
+   was already received may be pushed all the same: the overshoot is bounded by one receive buffer. 0 when ended. While
+   the account is over its limit, only a flow with nothing untaken has room: each one goes on, none goes ahead. */
 uint32_t flow_room(const struct flow *flow);
 
 /* Adds |len| bytes at |offset| of |chunk|; takes a reference of its own. Small pieces are copied together instead, so

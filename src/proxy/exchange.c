@@ -118,8 +118,10 @@ static bool answer(struct exchange *exchange, enum err reason) {
   text[len++] = '\n';
 
   must(exchange->resp.taken == 0 && "the near end takes nothing before it has the head");
+  struct flow_account *account = exchange->resp.account;
   flow_close(&exchange->resp);
   flow_open(&exchange->resp, &proxy->chunks);
+  flow_set_account(&exchange->resp, account);
   head_close(&exchange->resp_head);
   head_open(&exchange->resp_head, &proxy->chunks, proxy->limits);
   fields_close(&exchange->resp_trailers);

@@ -37,6 +37,7 @@ struct session *session_add(struct sessions *sessions, struct quic_conn *conn) {
   session->sessions = sessions;
   session->conn = conn;
   session->heard_ns = sessions->proxy->now_ns;
+  session->account.limit = sessions->proxy->config->transport.send_window;
   list_init(&session->node);
   list_init(&session->dirty);
   list_push(&sessions->all, &session->node);
@@ -52,7 +53,7 @@ struct session *session_of(struct sessions *sessions, struct quic_conn *conn) {
 }
 
 void session_free(struct session *session) {
-  must(session->h3 == NULL);
+  must(session->h3 == NULL && session->account.held == 0);
   quic_free(session->conn);
   timer_cancel(&session->sessions->proxy->timers, &session->timer);
   list_remove(&session->dirty);

@@ -22,9 +22,10 @@ struct session {
   struct quic_conn *conn;
   struct h3 *h3; /* NULL before OPENING and after LOST */
   struct timer timer;
-  uint8_t state;             /* enum session_state */
-  uint64_t heard_ns;         /* when the last packet of the peer was accepted */
-  uint64_t packets_received; /* by then */
+  uint8_t state;               /* enum session_state */
+  struct flow_account account; /* of the flows towards the peer: transport.send_window */
+  uint64_t heard_ns;           /* when the last packet of the peer was accepted */
+  uint64_t packets_received;   /* by then */
 };
 
 enum connector_state {

@@ -48,6 +48,7 @@ static void client_closed(struct session *session, struct h3_stream *stream, str
   bool again = unheard(exchange, session);
   uint8_t error = stream->error != ERR_OK ? stream->error : (uint8_t)ERR_STREAM_RESET;
   h3_stream_done(stream);
+  flow_set_account(&exchange->req, NULL);
   if (again) {
     flow_close(&exchange->resp); /* h3 has ended it with the session */
     flow_open(&exchange->resp, &exchange->proxy->chunks);
@@ -90,6 +91,7 @@ static enum err begin(struct session *session, struct exchange *exchange) {
   if (err != ERR_OK)
     return err;
   exchange->link = session;
+  flow_set_account(&exchange->req, &session->account);
   exchange->forwarded_ns = exchange->proxy->now_ns;
   exchange_attach(exchange, &far_ops, stream);
   exchange_sent(exchange);
@@ -237,6 +239,7 @@ bool session_accept_stream(void *context, struct h3_stream *stream) {
   if (exchange == NULL)
     return false;
   exchange->link = session;
+  flow_set_account(&exchange->resp, &session->account);
   stream->owner = exchange;
   stream->head = &exchange->req_head;
   stream->in = &exchange->req;
@@ -264,6 +267,7 @@ static void server_stream(struct h3_stream *stream) {
     exchange_wake(exchange, wakes);
   if (events & H3_CLOSED) {
     h3_stream_done(stream);
+    flow_set_account(&exchange->resp, NULL);
     exchange_near_done(exchange);
   }
 }

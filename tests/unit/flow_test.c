@@ -98,6 +98,34 @@ static void test_continued_piece_is_merged(void **state) {
   chunk_unref(chunk);
 }
 
+static void test_account_bounds_several_flows(void **state) {
+  (void)state;
+  struct flow other;
+  struct flow_account account = {.limit = 5000};
+  static const uint8_t data[4000];
+  flow_open(&other, &chunks);
+  assert_int_equal(flow_push_copy(&flow, data, 1000), ERR_OK);
+  flow_set_account(&flow, &account); /* what it holds already counts */
+  flow_set_account(&other, &account);
+  assert_int_equal(account.held, 1000);
+  assert_int_equal(flow_push_copy(&other, data, 3999), ERR_OK);
+  assert_int_not_equal(flow_room(&flow), 0);
+  assert_int_equal(flow_push_copy(&other, data, 1), ERR_OK);
+  assert_int_equal(account.held, 5000);
+  assert_int_equal(flow_room(&flow), 0);
+  assert_int_equal(flow_room(&other), 0);
+  flow_take(&flow, 1000); /* nothing untaken: it goes on */
+  assert_int_not_equal(flow_room(&flow), 0);
+  assert_int_equal(flow_room(&other), 0);
+  flow_release(&flow, 1000);
+  assert_int_equal(account.held, 4000);
+  assert_int_not_equal(flow_room(&other), 0);
+  flow_set_account(&other, NULL);
+  assert_int_equal(account.held, 0);
+  flow_close(&other);
+  assert_int_equal(account.held, 0);
+}
+
 static void test_small_pieces_are_copied_together(void **state) {
   (void)state;
   for (uint8_t i = 0; i < 4; i++) {
@@ -307,6 +335,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_open_is_empty, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_large_piece_is_referred_to, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_continued_piece_is_merged, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_account_bounds_several_flows, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_small_pieces_are_copied_together, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_copy_after_a_reference_does_not_touch_it, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_copy_chunk_is_filled_while_its_start_is_released, set_up, tear_down),
