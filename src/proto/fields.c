@@ -240,3 +240,17 @@ bool head_idempotent(const struct head *head) {
       return true;
   return false;
 }
+
+bool head_take_length(struct head *head, uint32_t index) {
+  struct bytes name, value;
+  fields_get(&head->fields, index, &name, &value);
+  if (!syntax_decimal(value, CONTENT_LENGTH_MAX, &head->content_length))
+    return false;
+  uint32_t zeros = 0;
+  while (zeros + 1 < value.len && value.data[zeros] == '0')
+    zeros++;
+  if (zeros > 0)
+    fields_skip(&head->fields, index, zeros);
+  head->has_length = true;
+  return true;
+}

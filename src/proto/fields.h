@@ -104,6 +104,10 @@ bool head_method_is(const struct head *head, const char *method);
 /* GET, HEAD, OPTIONS, TRACE, PUT, DELETE (RFC 9110 section 9.2.2). */
 bool head_idempotent(const struct head *head);
 
+/* Content-Length, field |index|, becomes has_length and content_length, and the shortest text for it; false when it is
+   not a number that a stream can carry. */
+bool head_take_length(struct head *head, uint32_t index);
+
 /* Checks and normalises what http1_read received: SPEC 4 and RFC 9112 sections 3.2, 6.1-6.3, 7.6.1. Sets authority
    (from Host or the absolute-form target), body, close, keep_alive; removes hop-by-hop fields and what Connection
    names. The error says how to answer a request; of a response it is ERR_ORIGIN_BAD_RESPONSE. */

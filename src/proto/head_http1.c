@@ -127,21 +127,10 @@ static enum err survey_fields(struct fields *fields, struct survey *survey) {
   return ERR_OK;
 }
 
-/* Content-Length becomes a number, and the shortest text for it (RFC 9112 section 6.3). */
 static enum err take_length(struct head *head, const struct survey *survey) {
-  struct bytes name, value;
   if (survey->lengths == 0)
     return ERR_OK;
-  fields_get(&head->fields, survey->length, &name, &value);
-  if (survey->lengths > 1 || !syntax_decimal(value, CONTENT_LENGTH_MAX, &head->content_length))
-    return ERR_BAD_REQUEST;
-  uint32_t zeros = 0;
-  while (zeros + 1 < value.len && value.data[zeros] == '0')
-    zeros++;
-  if (zeros > 0)
-    fields_skip(&head->fields, survey->length, zeros);
-  head->has_length = true;
-  return ERR_OK;
+  return survey->lengths == 1 && head_take_length(head, survey->length) ? ERR_OK : ERR_BAD_REQUEST;
 }
 
 /* The body of a message that may have one. |chunked| is what the parser has understood: the two must agree. */

@@ -107,46 +107,34 @@ enum err head_add_http3(struct head *head, bool response, struct bytes name, str
   return fields_add(&head->fields, name, value);
 }
 
-/* One Content-Length at most; it keeps the shortest form. */
-static enum err take_length(struct head *head) {
-  struct fields *fields = &head->fields;
-  struct bytes name, value, again;
-  uint32_t index = fields_find(fields, BYTES_LITERAL("content-length"), 0);
-  if (index == fields->count)
-    return ERR_OK;
-  fields_get(fields, index, &name, &value);
-  if (!syntax_decimal(value, CONTENT_LENGTH_MAX, &head->content_length))
-    return ERR_BAD_MESSAGE;
-  for (uint32_t i = index + 1; i < fields->count; i++)
-    if (fields_get(fields, i, &name, &again) && bytes_equal(name, BYTES_LITERAL("content-length")))
-      return ERR_BAD_MESSAGE;
-  uint32_t zeros = 0;
-  while (zeros + 1 < value.len && value.data[zeros] == '0')
-    zeros++;
-  if (zeros > 0)
-    fields_skip(fields, index, zeros);
-  head->has_length = true;
-  return ERR_OK;
+/* The field called |name|, or fields->count; false when there is a second one. */
+static bool find_single(const struct fields *fields, struct bytes name, uint32_t *index) {
+  *index = fields_find(fields, name, 0);
+  return *index == fields->count || fields_find(fields, name, *index + 1) == fields->count;
 }
 
 static enum err take_body(struct head *head) {
-  enum err err = take_length(head);
-  if (!head->has_length)
-    head->body = BODY_CHUNKED;
-  else
-    head->body = head->content_length > 0 ? BODY_SIZED : BODY_NONE;
-  return err;
+  uint32_t index;
+  if (!find_single(&head->fields, BYTES_LITERAL("content-length"), &index))
+    return ERR_BAD_MESSAGE;
+  head->body = BODY_CHUNKED;
+  if (index == head->fields.count)
+    return ERR_OK;
+  if (!head_take_length(head, index))
+    return ERR_BAD_MESSAGE;
+  head->body = head->content_length > 0 ? BODY_SIZED : BODY_NONE;
+  return ERR_OK;
 }
 
 static enum err take_expectation(struct head *head) {
-  struct fields *fields = &head->fields;
   struct bytes name, value;
-  uint32_t index = fields_find(fields, BYTES_LITERAL("expect"), 0);
-  if (index == fields->count)
+  uint32_t index;
+  if (!find_single(&head->fields, BYTES_LITERAL("expect"), &index))
+    return ERR_EXPECTATION;
+  if (index == head->fields.count)
     return ERR_OK;
-  fields_get(fields, index, &name, &value);
-  if (!bytes_equal_nocase(value, BYTES_LITERAL("100-continue")) ||
-      fields_find(fields, BYTES_LITERAL("expect"), index + 1) < fields->count)
+  fields_get(&head->fields, index, &name, &value);
+  if (!bytes_equal_nocase(value, BYTES_LITERAL("100-continue")))
     return ERR_EXPECTATION;
   head->expects_continue = true;
   return ERR_OK;

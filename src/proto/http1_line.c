@@ -111,6 +111,10 @@ static enum err read_version(struct http1_reader *reader, const uint8_t **at, co
 static enum err read_status(struct http1_reader *reader, const uint8_t **at, const uint8_t *end) {
   reader->started = true;
   gather(reader, at, end, STATUS_BYTES);
+  /* Not to wait for twelve bytes of something else. */
+  size_t prefix = reader->line_text_len < 5 ? reader->line_text_len : 5;
+  if (memcmp(reader->line_text, "HTTP/", prefix) != 0)
+    return ERR_BAD_REQUEST;
   if (reader->line_text_len < STATUS_BYTES)
     return *at == end ? ERR_OK : ERR_BAD_REQUEST;
   uint64_t status;
