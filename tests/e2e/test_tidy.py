@@ -49,9 +49,9 @@ BAD = [
     ("src/base/a.c", "int a; \n", "white space at the end"),
     ("README.md", "two  \n", "white space at the end"),
     ("src/base/a.c", "int a;", "no newline at the end"),
-    ("tools/a", "curl https://deb.%s.org/\n" % "debian", "deb.debian.org"),
-    ("tools/a", "pip install --index https://pypi.%s/simple\n" % "org", "pypi.org"),
-    ("tools/a", "cd /work/%s\n" % "main", "/work/m"),
+    ("tools/a", "curl https://deb.%s.org/\n" % "debian", "deb.debian" ".org"),
+    ("tools/a", "pip install --index https://pypi.%s/simple\n" % "org", "pypi" ".org"),
+    ("tools/a", "cd /work/%s\n" % "main", "/work" "/m"),
     ("src/base/a.c", "// clang-format off\nint a[] = {\n};\n", "without an on"),
     ("src/base/a.c", TABLE.replace("1,   2,", "1 };\nvoid f(void) { if (a) b(); "), "not a table"),
 ]
