@@ -346,6 +346,8 @@ static enum err app_stream_reset(void *app, int64_t id, uint64_t code) {
   bool news = stream != NULL && stream->state < H3_IN_DISCARD;
   if (stream != NULL)
     stream->state = H3_IN_END;
+  else if (h3->settings.server && is_request(id))
+    h3_reject(h3, id); /* reset before it began: our part has to be closed all the same */
   if (news) {
     stream->error = code == NGHTTP3_H3_REQUEST_REJECTED ? ERR_STREAM_REJECTED : ERR_STREAM_RESET;
     stream->code = code;

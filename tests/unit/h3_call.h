@@ -343,7 +343,7 @@ static void pair_close(struct pair *pair) {
 }
 
 /* Every byte of every stream that was not reset was credited, and every byte of the connection. */
-static void credits_check(struct pair *pair) {
+static inline void credits_check(struct pair *pair) {
   for (int side = 0; side < SIDES; side++) {
     assert_int_equal(pair->rig.conn[side].received, pair->rig.conn[side].credited);
     for (int kind = 0; kind < 4; kind++)
@@ -356,7 +356,7 @@ static void credits_check(struct pair *pair) {
 }
 
 /* Both sides of call |number| saw a complete exchange. */
-static void call_check(const struct pair *pair, int number) {
+static inline void call_check(const struct pair *pair, int number) {
   const struct call *call = &pair->calls[number];
   for (int side = 0; side < SIDES; side++) {
     const struct party *party = &call->party[side], *other = &call->party[!side];
