@@ -141,7 +141,7 @@ static struct pair *pair_open_with(struct pair_settings s, bool client_by_hand, 
   return pair;
 }
 
-static struct pair *pair_open(struct pair_settings s) { return pair_open_with(s, false, false); }
+static inline struct pair *pair_open(struct pair_settings s) { return pair_open_with(s, false, false); }
 
 static void text_set(struct head *head, struct text_at *which, const char *text) {
   assert_int_equal(head_set(head, which, bytes_of_text(text)), ERR_OK);
