@@ -96,7 +96,7 @@ static void settle(struct quic_conn *conn, int result, uint64_t now_ns) {
     peer_closed(conn, now_ns);
     return;
   case NGTCP2_ERR_IDLE_CLOSE: /* RFC 9000 section 10.1: silently */
-    quic_say(conn, END_FAILED, "idle timeout");
+    quic_say(conn, END_FAILED, conn->confirmed ? "idle timeout" : "handshake timeout");
     become_closed(conn);
     return;
   case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
@@ -236,15 +236,19 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_
   }
 }
 
-/* clamp(what the pace allows in one go, 10 packets, 44 packets), and what the buffer holds. */
+/* clamp(what the pace allows in one go, 10 packets, 44 packets), but room for a probe of the path's MTU, and what the
+   buffer holds. */
 static size_t train_bytes(const struct quic_conn *conn, size_t size) {
   size_t packet = ngtcp2_conn_get_path_max_tx_udp_payload_size2(conn->ngtcp2);
+  size_t probe = ngtcp2_conn_get_max_tx_udp_payload_size2(conn->ngtcp2);
   size_t bytes = ngtcp2_conn_get_send_quantum2(conn->ngtcp2);
   must(size >= packet);
   if (bytes < TRAIN_PACKETS_MIN * packet)
     bytes = TRAIN_PACKETS_MIN * packet;
   if (bytes > TRAIN_PACKETS_MAX * packet)
     bytes = TRAIN_PACKETS_MAX * packet;
+  if (bytes < probe)
+    bytes = probe;
   return bytes < size ? bytes : size;
 }
 

@@ -206,7 +206,6 @@ static void *opened(struct sim *sim, struct quic_conn *conn, const struct quic_a
   assert_non_null(app);
   app->conn = conn;
   app->server = server;
-  app->live = true;
   quic_set_owner(conn, app);
   *ops = &echo_app;
   if (server)
@@ -246,7 +245,8 @@ static void mutate(struct sim *sim, struct sim_datagram *datagram) {
 static void fly(struct sim *sim, bool to_server, const uint8_t *data, size_t len, const struct quic_train *train) {
   sim->datagrams++;
   *(to_server ? &sim->bytes_to_server : &sim->bytes_to_client) += len;
-  if (sim->cut || roll(sim, 10000) < sim->loss)
+  sim->largest = len > sim->largest ? len : sim->largest;
+  if (sim->cut || roll(sim, 10000) < sim->loss || (sim->link_mtu > 0 && len > sim->link_mtu))
     return;
   /* an address that the client has left reaches nobody */
   if (!to_server && !address_equal(&train->remote, &sim->client_address))
@@ -431,16 +431,7 @@ static void close_server(struct sim *sim) {
   quic_endpoint_close(sim->server_end);
 }
 
-void sim_drop_closed(struct sim *sim) {
-  uint32_t kept = 0;
-  for (uint32_t i = 0; i < sim->server_count; i++) {
-    if (quic_state(sim->servers[i]) == QUIC_CLOSED)
-      free_conn(sim, sim->servers[i]);
-    else
-      sim->servers[kept++] = sim->servers[i];
-  }
-  sim->server_count = kept;
-}
+void sim_forget(struct sim *sim, struct quic_conn *conn) { free_conn(sim, conn); }
 
 void sim_restart_server(struct sim *sim) {
   close_server(sim);

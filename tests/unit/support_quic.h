@@ -23,7 +23,7 @@ struct sim_stream {
 
 struct sim_app { /* of one connection */
   struct quic_conn *conn;
-  bool server, live;
+  bool server;
   bool hungry;         /* takes bytes but gives no credit */
   enum err fail;       /* returned by stream_data */
   uint64_t mismatches; /* bytes that were not what was sent */
@@ -44,8 +44,9 @@ struct sim_datagram {
 struct sim {
   uint64_t now_ns, rng;
   uint64_t delay_ns, jitter_ns;
-  uint32_t loss; /* of 10000 datagrams */
-  bool cut;      /* everything is lost */
+  uint32_t loss;            /* of 10000 datagrams */
+  bool cut;                 /* everything is lost */
+  size_t link_mtu, largest; /* larger UDP payloads are lost; 0: none. The largest that was sent */
   struct quic_settings client_settings, server_settings;
   struct tls_context *client_tls, *server_tls;
   struct quic_endpoint *client_end, *server_end;
@@ -80,7 +81,8 @@ bool sim_run(struct sim *sim, sim_done_f *done, uint64_t limit_ms);
 void sim_free(struct sim *sim);
 /* Forgets the server endpoint and makes a new one, with the same key: a restart. */
 void sim_restart_server(struct sim *sim);
-void sim_drop_closed(struct sim *sim);
+/* Frees a connection of the client's with its application. */
+void sim_forget(struct sim *sim, struct quic_conn *conn);
 
 bool sim_both_open(struct sim *sim);
 bool sim_both_confirmed(struct sim *sim);
