@@ -74,7 +74,7 @@ void print_flow(struct text *out, const struct flow *flow) {
   }
 }
 
-static void print_head(struct text *out, const struct head *head) {
+void print_head(struct text *out, const struct head *head) {
   if (head->status != 0) {
     text_print(out, "%u", head->status);
   } else {

@@ -27,6 +27,8 @@ void message_close(struct message *message);
 
 /* "name: value, name: value" */
 void print_fields(struct text *out, const struct fields *fields);
+/* "GET /x host{name: value} close te chunked": see print_messages */
+void print_head(struct text *out, const struct head *head);
 /* All bytes of |flow| that are not taken. */
 void print_flow(struct text *out, const struct flow *flow);
 
