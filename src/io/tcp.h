@@ -66,8 +66,8 @@ uint32_t tcp_count(const struct tcp_stack *stack);
    tcp_unlisten. ERR_SYSTEM: |reason| gets a sentence. */
 must_use enum err tcp_listen(struct tcp_stack *stack, const struct address *address, tcp_accept_f *accept,
                              void *context, struct tcp_listener **listener, char *reason, size_t reason_size);
-/* Stops accepting; a connection that was accepted meanwhile is closed. The listener is gone when its last completion
-   came. NULL is allowed. */
+/* Stops accepting and removes a UNIX socket's file; a connection that was accepted meanwhile is closed. The listener is
+   gone when its last completion came. NULL is allowed. */
 void tcp_unlisten(struct tcp_listener *listener);
 /* The address that it is bound to (port 0 resolved). */
 struct address tcp_listener_address(const struct tcp_listener *listener);

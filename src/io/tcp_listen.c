@@ -205,10 +205,19 @@ static bool listener_bury(struct ring_corpse *corpse) {
   return true;
 }
 
+/* A caller is to find no file rather than a dead one. */
+static void remove_socket_file(const struct tcp_listener *listener) {
+  struct sockaddr_un name = {.sun_family = AF_UNSPEC};
+  socklen_t len = sizeof name - 1; /* the path ends in a NUL whatever its length */
+  if (getsockname(listener->fd, (struct sockaddr *)&name, &len) == 0 && name.sun_family == AF_UNIX)
+    unlink(name.sun_path);
+}
+
 void tcp_unlisten(struct tcp_listener *listener) {
   if (listener == NULL)
     return;
   must(!listener->closing);
+  remove_socket_file(listener);
   listener->closing = true;
   list_remove(&listener->node);
   ring_cancel(listener->ring, &listener->accepting);

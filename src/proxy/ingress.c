@@ -192,10 +192,6 @@ static bool on_step(struct ingress *ingress, enum http1_step step) {
       set_timer(ingress);
     }
     return true;
-  case HTTP1_HEAD:
-    on_head(ingress);
-    set_timer(ingress);
-    return true;
   case HTTP1_MESSAGE:
     ingress->request = REQUEST_COMPLETE;
     set_timer(ingress);
@@ -203,10 +199,11 @@ static bool on_step(struct ingress *ingress, enum http1_step step) {
   case HTTP1_BROKEN:
     refuse(ingress, http1_reader_error(&ingress->reader));
     return false;
+  case HTTP1_HEAD:
   case HTTP1_INFORMATIONAL:
     break;
   }
-  must_never("a reader of requests sees no informational response");
+  must_never("a head was followed by another step, and a request is not informational");
 }
 
 static void finish_exchange(struct ingress *ingress);
@@ -240,6 +237,10 @@ static bool read_piece(struct ingress *ingress, struct chunk *chunk, uint32_t of
   uint32_t at = offset;
   enum http1_step step = http1_read(&ingress->reader, chunk, &at, offset + len);
   must(at > offset || step != HTTP1_MORE);
+  if (step == HTTP1_HEAD) {
+    on_head(ingress);
+    step = http1_read(&ingress->reader, chunk, &at, offset + len); /* without a body it is complete now */
+  }
   tcp_input_consume(ingress->tcp, at - offset);
   if (ingress->response == RESPONSE_COMPLETE) {
     ingress->drained_bytes += at - offset;

@@ -54,6 +54,7 @@ struct origin_conn {
   struct http1_writer writer;
   uint8_t state;    /* enum origin_state */
   bool reused;      /* it has served an exchange before this one */
+  bool failed;      /* nothing more comes but what is queued; not to be kept */
   uint8_t attempts; /* addresses tried for this exchange */
 };
 
@@ -251,7 +252,9 @@ static bool wants_input(const struct origin_conn *conn) {
   if (conn->state != ORIGIN_ACTIVE || conn->exchange == NULL)
     return false;
   const struct exchange *exchange = conn->exchange;
-  return exchange->state == EXCHANGE_FORWARDED || flow_room(&exchange->resp) > 0;
+  if (exchange->state == EXCHANGE_FORWARDED)
+    return exchange->info_head.status == 0; /* one 1xx after the other: none is lost */
+  return flow_room(&exchange->resp) > 0;
 }
 
 static void ask_for_input(struct origin_conn *conn) {
@@ -275,7 +278,8 @@ static void response_complete(struct origin_conn *conn) {
   bool request_written = http1_writer_progress(&conn->writer) == HTTP1_WRITTEN && !tcp_sending(conn->tcp);
   if (!request_written && flow_end(&exchange->req, FLOW_CANCELLED, ERR_OK))
     exchange_wake(exchange, WAKE_NEAR_INPUT);
-  if (!request_written || exchange->resp_head.close || tcp_input_bytes(conn->tcp) > 0 || conn->proxy->draining) {
+  if (conn->failed || !request_written || exchange->resp_head.close || tcp_input_bytes(conn->tcp) > 0 ||
+      conn->proxy->draining) {
     conn_close(conn, false);
     return;
   }
@@ -316,9 +320,8 @@ static void response_broken(struct origin_conn *conn, enum err reason) {
 static void on_informational(struct origin_conn *conn) {
   struct exchange *exchange = conn->exchange;
   struct proxy *proxy = conn->proxy;
-  if (exchange->info_head.status == 0)
-    head_move(&exchange->info_head, &exchange->resp_head);
-  head_close(&exchange->resp_head);
+  must(exchange->info_head.status == 0);
+  head_move(&exchange->info_head, &exchange->resp_head);
   head_open(&exchange->resp_head, &proxy->chunks, proxy->limits);
   http1_reader_final(&conn->reader);
   exchange_wake(exchange, WAKE_NEAR_OUTPUT);
@@ -329,9 +332,6 @@ static bool on_step(struct origin_conn *conn, enum http1_step step) {
   switch (step) {
   case HTTP1_MORE:
     return true;
-  case HTTP1_HEAD:
-    exchange_response(conn->exchange);
-    return true;
   case HTTP1_INFORMATIONAL:
     on_informational(conn);
     return true;
@@ -341,8 +341,10 @@ static bool on_step(struct origin_conn *conn, enum http1_step step) {
   case HTTP1_BROKEN:
     response_broken(conn, http1_reader_error(&conn->reader));
     return false;
+  case HTTP1_HEAD:
+    break;
   }
-  must_never("every step is in the switch");
+  must_never("a head was followed by another step");
 }
 
 static void conn_read(struct origin_conn *conn) {
@@ -352,6 +354,10 @@ static void conn_read(struct origin_conn *conn) {
   while (wants_input(conn) && (chunk = tcp_input_peek(conn->tcp, &offset, &len)) != NULL) {
     uint32_t at = offset;
     enum http1_step step = http1_read(&conn->reader, chunk, &at, offset + len);
+    if (step == HTTP1_HEAD) {
+      exchange_response(conn->exchange);
+      step = http1_read(&conn->reader, chunk, &at, offset + len); /* without a body it is complete now */
+    }
     tcp_input_consume(conn->tcp, at - offset);
     pushed = true;
     if (!on_step(conn, step))
@@ -406,6 +412,14 @@ static void connect_failed(struct origin_conn *conn, enum err reason, const char
   }
 }
 
+/* An origin that refuses a body may answer, close, and reset what still comes: the answer counts. */
+static void read_before_failure(struct origin_conn *conn) {
+  conn->failed = true;
+  conn_read(conn);
+  if (conn->state == ORIGIN_ACTIVE)
+    response_broken(conn, ERR_ORIGIN_CLOSED);
+}
+
 static void on_event(void *owner, struct tcp *tcp, unsigned events) {
   struct origin_conn *conn = owner;
   must(conn->tcp == tcp);
@@ -413,7 +427,7 @@ static void on_event(void *owner, struct tcp *tcp, unsigned events) {
     if (conn->state == ORIGIN_CONNECTING)
       connect_failed(conn, ERR_ORIGIN_UNREACHABLE, tcp_failure(tcp));
     else if (conn->state == ORIGIN_ACTIVE)
-      response_broken(conn, ERR_ORIGIN_CLOSED);
+      read_before_failure(conn);
     else
       conn_close(conn, true);
     return;

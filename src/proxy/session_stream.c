@@ -211,6 +211,7 @@ static void inform(struct h3_stream *stream, struct exchange *exchange) {
     log_debug("an informational response was dropped");
   head_close(&exchange->info_head);
   head_open(&exchange->info_head, &exchange->proxy->chunks, exchange->proxy->limits);
+  exchange_wake(exchange, WAKE_FAR_INPUT); /* there is room for the next */
 }
 
 static void near_output(void *end, struct exchange *exchange) {
