@@ -288,18 +288,8 @@ static void carry_out_stream(struct h3 *h3, struct h3_stream *stream) {
   }
 }
 
-void h3_carry_out(struct h3 *h3) {
-  if (h3->life == H3_ALIVE)
-    h3_close_late(h3);
-  while (h3->life == H3_ALIVE && !list_empty(&h3->pending)) {
-    struct list *node = list_pop(&h3->pending);
-    carry_out_stream(h3, container_of(node, struct h3_stream, pending));
-  }
-  if (h3->life == H3_ALIVE && h3->reject_last >= 0)
-    carry_out_rejects(h3);
-}
-
-void h3_close_late(struct h3 *h3) {
+/* Streams of the late list whose head could be decoded meanwhile, or is not wanted any more. */
+static void close_late(struct h3 *h3) {
   for (struct list *node = h3->late.next; node != &h3->late && h3->life == H3_ALIVE;) {
     struct h3_stream *stream = container_of(node, struct h3_stream, pending);
     node = node->next;
@@ -310,6 +300,17 @@ void h3_close_late(struct h3 *h3) {
       h3_fail(h3, fault);
     h3_stream_over(stream);
   }
+}
+
+void h3_carry_out(struct h3 *h3) {
+  if (h3->life == H3_ALIVE)
+    close_late(h3);
+  while (h3->life == H3_ALIVE && !list_empty(&h3->pending)) {
+    struct list *node = list_pop(&h3->pending);
+    carry_out_stream(h3, container_of(node, struct h3_stream, pending));
+  }
+  if (h3->life == H3_ALIVE && h3->reject_last >= 0)
+    carry_out_rejects(h3);
 }
 
 void h3_input(struct h3_stream *stream) {

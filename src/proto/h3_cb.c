@@ -280,13 +280,9 @@ static enum err bytes_in(struct h3 *h3, int64_t id, const uint8_t *data, size_t 
   if (consumed < 0)
     return h3_fail(h3, (int)consumed);
   quic_stream_credit(h3->quic, id, (uint64_t)consumed);
-  if (is_request(id)) {
-    stream = h3_find(h3, id);
-    if (stream != NULL)
-      stream->unread_bytes += len - (uint64_t)consumed;
-  } else {
-    h3_close_late(h3);
-  }
+  stream = h3_find(h3, id); /* it may be new */
+  if (stream != NULL)
+    stream->unread_bytes += len - (uint64_t)consumed;
   return ERR_OK;
 }
 
@@ -335,6 +331,10 @@ static enum err app_stream_room(void *app, int64_t id) {
   struct h3 *h3 = app;
   if (h3->life != H3_ALIVE)
     return app_over(h3);
+  /* nghttp3 would offer the rest of what it had queued before a reset. */
+  const struct h3_stream *stream = h3_find(h3, id);
+  if (stream != NULL && stream->out_state == H3_OUT_RESET)
+    return ERR_OK;
   return app_result(h3, nghttp3_conn_unblock_stream(h3->http, id));
 }
 

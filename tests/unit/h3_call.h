@@ -54,7 +54,7 @@ struct pair {
   struct head_limits limits;
   struct call calls[CALLS];
   int count;
-  int refuse; /* accept says no to so many */
+  uint32_t refuse; /* bits by call: accept says no */
   bool gone;
 };
 
@@ -88,11 +88,9 @@ static void party_close(struct party *party) {
 
 static bool pair_accept(void *context, struct h3_stream *stream) {
   struct pair *pair = context;
-  if (pair->refuse > 0) {
-    pair->refuse--;
-    return false;
-  }
   struct call *call = &pair->calls[stream->id / 4];
+  if (stream->id / 4 < 32 && (pair->refuse >> (stream->id / 4) & 1) != 0)
+    return false;
   struct party *party = &call->party[SERVER];
   party_open(pair, party, SERVER);
   party->stream = stream;

@@ -472,10 +472,33 @@ static void test_bytes(void **state) {
     }
 }
 
+/* A peer may set priorities for as many streams as it could open, counted from the newest. */
+static void test_priority_limit(void **state) {
+  (void)state;
+  static const char request[] = "\x01\x08\x00\x00\xd1\xd7\xc1\x50\x01\x61"; /* GET / of a, by static table */
+  static const char *const updates[] = {"\x00\x04\x00\x80\x0f\x07\x00\x02\x43\x20",
+                                        "\x00\x04\x00\x80\x0f\x07\x00\x02\x43\x24"};
+  for (int i = 0; i < 2; i++) {
+    struct peer peer;
+    struct pair *pair = peer_open(&peer, SERVER, (struct pair_settings){.seed = 1});
+    assert_int_equal(pair->streams[SERVER].capacity, 200);
+    pair->calls[0].party[SERVER].plan.mute = true;
+    for (int64_t id = 2; id <= 10; id += 4)
+      rig_half(&pair->rig, id, CLIENT)->held = true;
+    rig_append(rig_half(&pair->rig, 0, CLIENT), (const uint8_t *)request, sizeof request - 1);
+    pair_run(pair);
+    assert_int_equal(pair->calls[0].party[SERVER].seen, H3_HEAD);
+    rig_append(rig_half(&pair->rig, 14, CLIENT), (const uint8_t *)updates[i], 10);
+    pair_run(pair);
+    assert_int_equal(pair->rig.dead, i == 1);
+    peer_close(&peer);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_requests),  cmocka_unit_test(test_dropped_fields), cmocka_unit_test(test_large_heads),
-      cmocka_unit_test(test_responses), cmocka_unit_test(test_bytes),
+      cmocka_unit_test(test_responses), cmocka_unit_test(test_bytes),          cmocka_unit_test(test_priority_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ struct rig_half {
   size_t lent_len[RIG_PIECES];
   size_t lent_first, lent_count, lent_skip;
   bool fin_sent, fin_delivered, blocked, held;
-  bool reset_sent, reset_delivered, stop_sent, stop_delivered;
+  bool reset_sent, reset_asked, reset_delivered, stop_sent, stop_delivered;
   uint64_t reset_code, stop_code;
   uint64_t credited; /* by the receiver */
 };
@@ -132,7 +132,7 @@ void quic_stream_reset(struct quic_conn *conn, int64_t stream, uint64_t code) {
   bool over = half->reset_sent || (half->fin_sent && half->acked == half->sent && half->fin_delivered);
   if (over)
     return;
-  half->reset_sent = true;
+  half->reset_sent = half->reset_asked = true;
   half->reset_code = code;
 }
 
@@ -203,6 +203,7 @@ static bool rig_emit_one(struct quic_conn *conn) {
   assert_false(half->fin_sent);
   conn->inside = true;
   if (half->reset_sent) {
+    assert_false(half->reset_asked); /* who resets a stream knows it */
     conn->ops->output_shut(conn->app, id);
     conn->inside = false;
     return true;

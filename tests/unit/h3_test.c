@@ -227,6 +227,8 @@ static void test_consumer_gone(void **state) {
     assert_int_equal(other->code, gone == CLIENT ? 0x10c : 0x100);
     assert_int_equal(other->out.end, FLOW_CANCELLED);
     assert_true(party->over && other->over);
+    const struct rig_half *half = rig_half(&pair->rig, 0, !gone);
+    assert_int_equal(half->credited, half->delivered);
     assert_int_equal(party->seen & H3_BROKEN, 0);
     call_check(pair, 1);
     pair_close(pair);
@@ -238,7 +240,7 @@ static void test_rejected(void **state) {
   for (int by = 0; by < 2; by++) {
     /* The server's pool is too small, or its session does not want the stream. */
     struct pair *pair = pair_open((struct pair_settings){.table = 4096, .server_streams = by == 0 ? 3 : 0});
-    pair->refuse = by == 0 ? 0 : 5;
+    pair->refuse = by == 0 ? 0 : 0x4b;
     for (int i = 0; i < 8; i++) {
       struct plan response = sized(1000);
       response.late = true;
@@ -317,12 +319,15 @@ static void test_no_chunks(void **state) {
   pair_run(pair);
   while (count > 0)
     chunk_unref(held[--count]);
-  pair->calls[0].party[SERVER].plan.mute = false;
+  pair->calls[0].party[SERVER].plan.mute = pair->calls[0].party[SERVER].plan.slow = false;
   assert_int_equal(call_start(pair, "POST", sized(200000), sized(2000)), ERR_OK);
   pair_run(pair);
   const struct party *server = &pair->calls[0].party[SERVER], *client = &pair->calls[0].party[CLIENT];
   assert_int_equal(server->seen & H3_BROKEN, H3_BROKEN);
   assert_int_equal(server->error, ERR_OVERLOADED);
+  const struct rig_half *half = rig_half(&pair->rig, 0, CLIENT);
+  assert_int_equal(half->stop_code, 0x107);
+  assert_int_equal(half->credited, half->delivered);
   assert_int_equal(server->in.end, FLOW_ABORTED);
   assert_int_equal(client->seen & (H3_STOPPED | H3_HEAD | H3_END), H3_STOPPED | H3_HEAD | H3_END);
   assert_int_equal(client->out.end, FLOW_CANCELLED);
