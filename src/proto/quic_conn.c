@@ -210,11 +210,15 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_
     int64_t stream = -1;
     bool fin = false;
     size_t count = round < OUTPUT_ROUNDS_MAX ? next_output(conn, &stream, &fin, vecs) : 0;
-    uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE | NGTCP2_WRITE_STREAM_FLAG_PADDING;
+    /* Padding keeps a train going over a packet that the last frame left not quite full. The packet that ends the data
+       ends the train: it is as small as it can be. */
+    uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_NONE;
     ngtcp2_ssize taken = -1;
     if (stream < 0)
       count = 0;
-    else if (fin)
+    else
+      flags = NGTCP2_WRITE_STREAM_FLAG_MORE | NGTCP2_WRITE_STREAM_FLAG_PADDING;
+    if (stream >= 0 && fin)
       flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
     ngtcp2_ssize written = ngtcp2_conn_writev_stream(ngtcp2, path, info, out, size, &taken, flags, stream,
                                                      (const ngtcp2_vec *)(const void *)vecs, count, now_ns);
