@@ -334,6 +334,11 @@ static void front_door(struct quic_endpoint *endpoint, const struct address *loc
   }
 }
 
+static bool peer_is(const struct quic_conn *conn, const struct address *remote) {
+  const ngtcp2_addr *peer = &ngtcp2_conn_get_path2(conn->ngtcp2)->remote;
+  return peer->addrlen == remote->len && memcmp(peer->addr, remote->bytes, remote->len) == 0;
+}
+
 /* A stateless reset looks like a packet for an unknown connection: whoever has that peer is asked. */
 static bool taken_as_reset(struct quic_endpoint *endpoint, const struct address *local, const struct address *remote,
                            const uint8_t *data, size_t len, uint64_t now_ns) {
@@ -342,8 +347,7 @@ static bool taken_as_reset(struct quic_endpoint *endpoint, const struct address 
     return false;
   for (struct list *node = endpoint->all.next; node != &endpoint->all; node = node->next) {
     struct quic_conn *conn = container_of(node, struct quic_conn, all);
-    struct address peer = quic_peer(conn);
-    if (conn->state != QUIC_OPEN || !address_equal(&peer, remote))
+    if (conn->state != QUIC_OPEN || !peer_is(conn, remote))
       continue;
     (void)quic_conn_receive(conn, &path, data, len, now_ns);
     if (conn->state != QUIC_OPEN)

@@ -1,17 +1,13 @@
 #include "unit/support_quic.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/clock.h"
-#include "base/must.h"
 #include "base/random.h"
+#include "unit/support.h"
 
 enum { PATTERN_BYTES = 65521, BUFFER_BYTES = 65507, ROUNDS_MAX = 64 };
 
@@ -491,5 +487,46 @@ bool sim_echoed(struct sim *sim) {
     if (!stream->closed || !stream->fin_received || stream->received != stream->limit)
       return false;
   }
+  return true;
+}
+
+void sim_say(struct sim *sim) {
+  print_message("client: %d %s\n", quic_state(sim->client), quic_reason(sim->client));
+  for (uint32_t i = 0; i < sim->server_count; i++)
+    print_message("server: %d %s\n", quic_state(sim->servers[i]), quic_reason(sim->servers[i]));
+}
+
+void sim_connect_pair(struct sim *sim) {
+  sim_start(sim);
+  sim_connect(sim, "server.test");
+  if (!sim_run(sim, sim_both_confirmed, 4000)) {
+    sim_say(sim);
+    fail();
+  }
+}
+
+struct sim *sim_open_pair(uint64_t seed) {
+  struct sim *sim = sim_new(seed);
+  sim_connect_pair(sim);
+  return sim;
+}
+
+void sim_echo(struct sim *sim, uint64_t limit_ms) {
+  if (!sim_run(sim, sim_echoed, limit_ms)) {
+    sim_say(sim);
+    fail();
+  }
+  assert_int_equal(sim->client_app->mismatches + sim->server_app->mismatches, 0);
+}
+
+bool sim_client_closing(struct sim *sim) { return quic_state(sim->client) >= QUIC_CLOSING; }
+bool sim_client_closed(struct sim *sim) { return quic_state(sim->client) == QUIC_CLOSED; }
+
+bool sim_all_closed(struct sim *sim) {
+  if (!sim_client_closed(sim))
+    return false;
+  for (uint32_t i = 0; i < sim->server_count; i++)
+    if (quic_state(sim->servers[i]) != QUIC_CLOSED)
+      return false;
   return true;
 }

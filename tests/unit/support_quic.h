@@ -88,6 +88,18 @@ bool sim_both_open(struct sim *sim);
 bool sim_both_confirmed(struct sim *sim);
 bool sim_over(struct sim *sim); /* both ends are closing or closed */
 bool sim_never(struct sim *sim);
+bool sim_client_closing(struct sim *sim);
+bool sim_client_closed(struct sim *sim);
+bool sim_all_closed(struct sim *sim);
+
+/* Starts and connects; fails the test unless both ends open and confirm the handshake. */
+void sim_connect_pair(struct sim *sim);
+/* The same, with the settings as they are. */
+struct sim *sim_open_pair(uint64_t seed);
+/* Runs until all streams came back; fails the test when they do not in time. */
+void sim_echo(struct sim *sim, uint64_t limit_ms);
+/* States and reasons of all connections, for a person. */
+void sim_say(struct sim *sim);
 
 /* Opens a stream of the client's that sends |len| bytes; NULL when none can be opened. */
 struct sim_stream *sim_open(struct sim *sim, uint64_t len, bool ends);
