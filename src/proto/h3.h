@@ -21,16 +21,16 @@
 struct h3;
 
 enum h3_event {
-  H3_HEAD = 1,           /* the (final) head is complete and valid */
-  H3_INFORMATIONAL = 2,  /* a 1xx head is in |informational| */
-  H3_DATA = 4,           /* bytes were pushed to |in| */
-  H3_END = 8,            /* the peer's message is complete, trailers included; |in| has EOF */
-  H3_BROKEN = 16,        /* the peer's message is malformed, or a limit was passed: |error|; |in| was ABORTED */
-  H3_RESET = 32,         /* RESET_STREAM came: |in| was ABORTED, |code| says why */
-  H3_STOPPED = 64,       /* STOP_SENDING came, or |out| got more bytes than its head promised: |out| was CANCELLED,
-                            |code| says why. H3_NO_ERROR: the peer's message is complete without the rest of ours */
-  H3_ROOM = 128,         /* |out| was taken from: its producer may go on */
-  H3_CLOSED = 256,       /* the stream is over and out of h3's hands: last event; h3_stream_done gives it back */
+  H3_HEAD = 1,          /* the (final) head is complete and valid */
+  H3_INFORMATIONAL = 2, /* a 1xx head is in |informational| */
+  H3_DATA = 4,          /* bytes were pushed to |in| */
+  H3_END = 8,           /* the peer's message is complete, trailers included; |in| has EOF */
+  H3_BROKEN = 16,       /* the peer's message is malformed, or a limit was passed: |error|; |in| was ABORTED */
+  H3_RESET = 32,        /* RESET_STREAM came: |in| was ABORTED, |code| says why */
+  H3_STOPPED = 64,      /* STOP_SENDING came, or |out| got more bytes than its head promised: |out| was CANCELLED,
+                           |code| says why. H3_NO_ERROR: the peer's message is complete without the rest of ours */
+  H3_ROOM = 128,        /* |out| was taken from: its producer may go on */
+  H3_CLOSED = 256,      /* the stream is over and out of h3's hands: last event; h3_stream_done gives it back */
 };
 
 /* One request stream. The session binds where the message in goes and where the message out comes from; all borrowed
@@ -40,8 +40,8 @@ struct h3_stream {
   struct h3 *h3;
   int64_t id;
   void *owner;
-  unsigned events;            /* enum h3_event bits not yet taken */
-  uint8_t error;              /* enum err */
+  unsigned events; /* enum h3_event bits not yet taken */
+  uint8_t error;   /* enum err */
   uint64_t code;
   struct head *head;          /* in: the final head */
   struct head *informational; /* in, client: 1xx heads; one that comes before the last was taken is dropped */
@@ -50,34 +50,37 @@ struct h3_stream {
   const struct head *head_out;
   const struct fields *trailers_out; /* complete when |out| has EOF; NULL or empty: none */
   struct flow *out;
-  uint64_t sent_bytes;        /* body bytes taken from |out|, against head_out->content_length */
-  uint64_t credited;          /* bytes of |in| for which stream credit was given */
-  bool no_body;               /* client: the request was HEAD */
+  uint64_t sent_bytes; /* body bytes taken from |out|, against head_out->content_length */
+  uint64_t credited;   /* bytes of |in| for which stream credit was given */
+  bool no_body;        /* client: the request was HEAD */
   uint8_t informational_count;
   /* private */
-  uint8_t state;              /* enum h3_in */
-  uint8_t out_state;          /* enum h3_out */
-  char status_text[3];        /* of head_out: nghttp3 reads it when it writes the head */
-  bool over;                  /* H3_CLOSED was raised */
+  uint8_t state;       /* enum h3_in */
+  uint8_t out_state;   /* enum h3_out */
+  char status_text[3]; /* of head_out: nghttp3 reads it when it writes the head */
+  bool over;           /* H3_CLOSED was raised */
   struct pool *pool;
   struct h3_stream *bucket_next;
-  struct list pending;        /* in the h3's pending or late list */
+  struct list pending; /* in the h3's pending or late list */
   uint64_t stop_code, reset_code;
-  uint64_t received_bytes;    /* of the body in */
-  uint64_t unread_bytes;      /* held back by nghttp3 until its QPACK decoder can go on */
+  uint64_t received_bytes; /* of the body in */
+  uint64_t unread_bytes;   /* held back by nghttp3 until its QPACK decoder can go on */
 };
 
 struct h3_settings {
   bool server;
-  struct head_limits limits;    /* for heads and trailers that come in */
+  struct head_limits limits; /* for heads and trailers that come in */
   uint64_t qpack_table_capacity;
-  struct pool *streams;         /* of struct h3_stream, borrowed */
+  struct pool *streams; /* of struct h3_stream, borrowed */
 };
 
 struct h3_events {
   /* Server: a request stream began. Binds head, trailers, in (all opened) and owner of |stream|, or returns false to
      reject it with H3_REQUEST_REJECTED. Called from within quic_receive: takes from pools, does nothing else. */
   bool (*accept)(void *context, struct h3_stream *stream);
+  /* Client, may be NULL: the 1xx head in |stream|->informational is complete. May point that to an empty one for the
+     next or to NULL: the next is dropped. Called from within quic_receive, too. */
+  void (*informed)(void *context, struct h3_stream *stream);
 };
 
 extern const struct quic_app h3_quic_app;

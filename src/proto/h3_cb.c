@@ -107,7 +107,8 @@ static void head_ends(struct h3_stream *stream) {
 }
 
 static int end_headers(nghttp3_conn *http, int64_t id, int fin, void *context, void *stream_context) {
-  (void)http, (void)id, (void)fin, (void)context;
+  (void)http, (void)id, (void)fin;
+  const struct h3 *h3 = context;
   struct h3_stream *stream = stream_context;
   if (stream == NULL)
     return 0;
@@ -116,10 +117,13 @@ static int end_headers(nghttp3_conn *http, int64_t id, int fin, void *context, v
   } else if (stream->state == H3_IN_INTERIM) {
     enum err err = head_check_response_http3(stream->informational, true);
     stream->state = H3_IN_START;
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
       h3_break(stream, err);
-    else
-      h3_raise(stream, H3_INFORMATIONAL);
+      return 0;
+    }
+    h3_raise(stream, H3_INFORMATIONAL);
+    if (h3->events->informed != NULL)
+      h3->events->informed(h3->context, stream);
   } else if (stream->state == H3_IN_SKIP) {
     stream->state = H3_IN_START;
   }

@@ -61,7 +61,8 @@ struct exchange *exchange_open(struct proxy *proxy, const struct exchange_ops *o
   flow_open(&exchange->resp, &proxy->chunks);
   head_open(&exchange->req_head, &proxy->chunks, proxy->limits);
   head_open(&exchange->resp_head, &proxy->chunks, proxy->limits);
-  head_open(&exchange->info_head, &proxy->chunks, proxy->limits);
+  for (size_t i = 0; i < INFORMATIONAL_SLOTS; i++)
+    head_open(&exchange->informational[i], &proxy->chunks, proxy->limits);
   fields_open(&exchange->req_trailers, &proxy->chunks, proxy->limits);
   fields_open(&exchange->resp_trailers, &proxy->chunks, proxy->limits);
   return exchange;
@@ -74,7 +75,8 @@ static void exchange_free(struct exchange *exchange) {
   flow_close(&exchange->resp);
   head_close(&exchange->req_head);
   head_close(&exchange->resp_head);
-  head_close(&exchange->info_head);
+  for (size_t i = 0; i < INFORMATIONAL_SLOTS; i++)
+    head_close(&exchange->informational[i]);
   fields_close(&exchange->req_trailers);
   fields_close(&exchange->resp_trailers);
   pool_put(&exchange->proxy->exchanges, exchange);
@@ -100,6 +102,31 @@ void exchange_retry(struct exchange *exchange) {
   exchange->retried = true;
   head_close(&exchange->resp_head);
   head_open(&exchange->resp_head, &exchange->proxy->chunks, exchange->proxy->limits);
+}
+
+struct head *exchange_informational_slot(struct exchange *exchange) {
+  if (exchange->informational_count == INFORMATIONAL_SLOTS)
+    return NULL;
+  unsigned slot = exchange->informational_first + exchange->informational_count;
+  return &exchange->informational[slot % INFORMATIONAL_SLOTS];
+}
+
+void exchange_inform(struct exchange *exchange) {
+  must(exchange->informational_count < INFORMATIONAL_SLOTS);
+  exchange->informational_count++;
+  exchange_wake(exchange, WAKE_NEAR_OUTPUT);
+}
+
+struct head *exchange_informational(struct exchange *exchange) {
+  return exchange->informational_count > 0 ? &exchange->informational[exchange->informational_first] : NULL;
+}
+
+void exchange_informed(struct exchange *exchange) {
+  must(exchange->informational_count > 0);
+  head_close(&exchange->informational[exchange->informational_first]);
+  exchange->informational_first = (uint8_t)((exchange->informational_first + 1) % INFORMATIONAL_SLOTS);
+  exchange->informational_count--;
+  exchange_wake(exchange, WAKE_FAR_INPUT);
 }
 
 void exchange_response(struct exchange *exchange) {

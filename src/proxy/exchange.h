@@ -66,7 +66,9 @@ struct exchange {
   uint8_t reason; /* enum err: why it failed; ERR_OK */
   bool retried;
   struct flow req, resp;
-  struct head req_head, resp_head, info_head;
+  struct head req_head, resp_head;
+  struct head informational[INFORMATIONAL_SLOTS]; /* 1xx responses that wait for the near end: a ring */
+  uint8_t informational_first, informational_count;
   struct fields req_trailers, resp_trailers;
   const struct exchange_ops *near_ops, *far_ops;
   void *near, *far; /* NULL: that end has let go, or has not taken it yet */
@@ -85,6 +87,13 @@ void exchange_attach(struct exchange *exchange, const struct exchange_ops *ops, 
 void exchange_sent(struct exchange *exchange);
 /* Far end: once more, from the head, on another connection; nothing of the response may be there. */
 void exchange_retry(struct exchange *exchange);
+/* 1xx responses in their order. Far end: where the next one goes, an empty head; NULL: all are taken, WAKE_FAR_INPUT
+   tells when one is free. Then: it is complete. */
+struct head *exchange_informational_slot(struct exchange *exchange);
+void exchange_inform(struct exchange *exchange);
+/* Near end: the oldest that waits, borrowed until exchange_informed; NULL: none. Then: it was passed on, or dropped. */
+struct head *exchange_informational(struct exchange *exchange);
+void exchange_informed(struct exchange *exchange);
 /* Far end: the final response head is in resp_head, checked. */
 void exchange_response(struct exchange *exchange);
 

@@ -341,14 +341,12 @@ static bool start_response(struct ingress *ingress) {
   return true;
 }
 
-static void write_informational(struct ingress *ingress) {
+static void write_informational(struct ingress *ingress, const struct head *head) {
   struct exchange *exchange = ingress->exchange;
   /* HTTP/1.0 knows no 1xx (RFC 9110 section 15.2). One that finds no chunk is lost: they are optional. */
-  if (exchange->req_head.minor_version != 0 &&
-      http1_write_informational(&ingress->writer, &exchange->info_head) != ERR_OK)
+  if (exchange->req_head.minor_version != 0 && http1_write_informational(&ingress->writer, head) != ERR_OK)
     log_debug("an informational response was dropped: no buffer");
-  head_close(&exchange->info_head);
-  head_open(&exchange->info_head, &ingress->proxy->chunks, ingress->proxy->limits);
+  exchange_informed(exchange);
 }
 
 static void send_more(struct ingress *ingress) {
@@ -372,8 +370,9 @@ static void ingress_output(void *end, struct exchange *exchange) {
   must(ingress->exchange == exchange);
   if (ingress->response > RESPONSE_WRITING || tcp_sending(ingress->tcp))
     return;
-  if (exchange->info_head.status != 0 && ingress->response == RESPONSE_NONE)
-    write_informational(ingress);
+  const struct head *head;
+  while (ingress->response == RESPONSE_NONE && (head = exchange_informational(exchange)) != NULL)
+    write_informational(ingress, head);
   if (ingress->response == RESPONSE_NONE && exchange->state == EXCHANGE_ANSWERING && !start_response(ingress)) {
     ingress_close(ingress, true);
     return;

@@ -253,7 +253,7 @@ static bool wants_input(const struct origin_conn *conn) {
     return false;
   const struct exchange *exchange = conn->exchange;
   if (exchange->state == EXCHANGE_FORWARDED)
-    return exchange->info_head.status == 0; /* one 1xx after the other: none is lost */
+    return exchange_informational_slot(conn->exchange) != NULL; /* none is lost */
   return flow_room(&exchange->resp) > 0;
 }
 
@@ -320,11 +320,12 @@ static void response_broken(struct origin_conn *conn, enum err reason) {
 static void on_informational(struct origin_conn *conn) {
   struct exchange *exchange = conn->exchange;
   struct proxy *proxy = conn->proxy;
-  must(exchange->info_head.status == 0);
-  head_move(&exchange->info_head, &exchange->resp_head);
+  struct head *slot = exchange_informational_slot(exchange);
+  must(slot != NULL && "wants_input looked");
+  head_move(slot, &exchange->resp_head);
   head_open(&exchange->resp_head, &proxy->chunks, proxy->limits);
+  exchange_inform(exchange);
   http1_reader_final(&conn->reader);
-  exchange_wake(exchange, WAKE_NEAR_OUTPUT);
 }
 
 /* False when there is nothing more to read for now. */

@@ -61,7 +61,7 @@ void session_free(struct session *session) {
   pool_put(&session->sessions->pool, session);
 }
 
-static const struct h3_events h3_hooks = {.accept = session_accept_stream};
+static const struct h3_events h3_hooks = {.accept = session_accept_stream, .informed = session_informed};
 
 /* From within quic_receive: the peer is who it should be. */
 static void *opened(void *context, struct quic_conn *conn, const struct quic_app **app_ops) {

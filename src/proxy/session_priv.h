@@ -70,6 +70,7 @@ void session_flush(struct session *session);
 
 /* session_stream.c */
 bool session_accept_stream(void *context, struct h3_stream *stream);
+void session_informed(void *context, struct h3_stream *stream);
 void session_handle_streams(struct session *session);
 /* Gives streams to those that wait, as far as there are some. */
 void sessions_serve_waiting(struct sessions *sessions);

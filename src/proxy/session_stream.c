@@ -22,7 +22,10 @@ static void far_output(void *end, struct exchange *exchange) {
 }
 
 static void far_input(void *end, struct exchange *exchange) {
-  h3_input(end);
+  struct h3_stream *stream = end;
+  if (stream->informational == NULL)
+    stream->informational = exchange_informational_slot(exchange);
+  h3_input(stream);
   touch_of(exchange);
 }
 
@@ -32,6 +35,13 @@ static void far_cancel(void *end, struct exchange *exchange, enum err reason) {
 }
 
 static const struct exchange_ops far_ops = {.output = far_output, .input = far_input, .cancel = far_cancel};
+
+void session_informed(void *context, struct h3_stream *stream) {
+  (void)context;
+  struct exchange *exchange = stream->owner;
+  exchange_inform(exchange);
+  stream->informational = exchange_informational_slot(exchange);
+}
 
 /* The session died before anything was heard from the peer after the request had been sent: most likely it was dead
    before, and we are the last to know (a peer that was restarted). A request that may be repeated waits for the next
@@ -73,7 +83,7 @@ static void client_stream(struct session *session, struct h3_stream *stream) {
   if (early_end && exchange->state != EXCHANGE_OVER)
     exchange_fail(exchange, stream->error != ERR_OK ? stream->error : ERR_STREAM_RESET);
   unsigned wakes = 0;
-  if (events & (H3_DATA | H3_END | H3_INFORMATIONAL))
+  if (events & (H3_DATA | H3_END))
     wakes |= WAKE_NEAR_OUTPUT;
   if (events & (H3_ROOM | H3_STOPPED))
     wakes |= WAKE_NEAR_INPUT;
@@ -85,9 +95,9 @@ static void client_stream(struct session *session, struct h3_stream *stream) {
 
 static enum err begin(struct session *session, struct exchange *exchange) {
   struct h3_stream *stream;
-  enum err err =
-      h3_request(session->h3, &stream, exchange, &exchange->req_head, &exchange->req, &exchange->req_trailers,
-                 &exchange->resp_head, &exchange->info_head, &exchange->resp, &exchange->resp_trailers);
+  enum err err = h3_request(session->h3, &stream, exchange, &exchange->req_head, &exchange->req,
+                            &exchange->req_trailers, &exchange->resp_head, exchange_informational_slot(exchange),
+                            &exchange->resp, &exchange->resp_trailers);
   if (err != ERR_OK)
     return err;
   exchange->link = session;
@@ -207,16 +217,17 @@ static void respond(struct h3_stream *stream, struct exchange *exchange) {
 }
 
 static void inform(struct h3_stream *stream, struct exchange *exchange) {
-  if (h3_inform(stream, &exchange->info_head) != ERR_OK)
-    log_debug("an informational response was dropped");
-  head_close(&exchange->info_head);
-  head_open(&exchange->info_head, &exchange->proxy->chunks, exchange->proxy->limits);
-  exchange_wake(exchange, WAKE_FAR_INPUT); /* there is room for the next */
+  const struct head *head;
+  while ((head = exchange_informational(exchange)) != NULL) {
+    if (h3_inform(stream, head) != ERR_OK)
+      log_debug("an informational response was dropped");
+    exchange_informed(exchange);
+  }
 }
 
 static void near_output(void *end, struct exchange *exchange) {
   struct h3_stream *stream = end;
-  if (stream->head_out == NULL && exchange->info_head.status != 0)
+  if (stream->head_out == NULL)
     inform(stream, exchange);
   if (stream->head_out != NULL)
     h3_output(stream);
