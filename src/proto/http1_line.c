@@ -22,7 +22,7 @@ enum {
   EMPTY_LINES_MAX = 4,
   VERSION_BYTES = 8,     /* "HTTP/1.1" */
   STATUS_BYTES = 12,     /* "HTTP/1.1 200" */
-  REQUEST_COUNTED = 50,  /* what :scheme and the longer name of :authority add when the head travels as HTTP/3 */
+  REQUEST_COUNTED = 90,  /* what :scheme and the :authority of a request without Host add in HTTP/3 */
   RESPONSE_COUNTED = 42, /* :status */
 };
 

@@ -157,6 +157,7 @@ enum err http1_write_informational(struct http1_writer *writer, const struct hea
   http1_text_status_line(&text, head->status);
   http1_text_fields(&text, &head->fields, false);
   http1_text_close(&text);
+  start(writer, NULL, NULL, HTTP1_NO_BODY, 0);
   writer->stage = STAGE_INFORMED;
   return ERR_OK;
 }
@@ -261,7 +262,8 @@ static bool cancelled(const struct http1_writer *writer) {
 size_t http1_writer_fill(struct http1_writer *writer, struct iovec *iov, size_t max) {
   must(writer->lent == 0 && max >= 4);
   struct lending lending = {.iov = iov, .max = max};
-  if (cancelled(writer))
+  /* All of a sized body is sent: from here on the flow may be gone, when HTTP1_WRITTEN was told. */
+  if ((writer->framing == HTTP1_BY_LENGTH && writer->length_left == 0) || cancelled(writer))
     return 0;
   lend_heads(writer, &lending);
   if (writer->stage >= STAGE_BODY && lending.max - lending.count >= 3) {
@@ -317,19 +319,6 @@ static void chunked_sent(struct http1_writer *writer, size_t *len) {
     finish(writer);
 }
 
-void http1_writer_sent(struct http1_writer *writer, size_t len) {
-  must(len <= writer->lent);
-  writer->lent = 0;
-  heads_sent(writer, &len);
-  if (len == 0)
-    return;
-  if (writer->framing == HTTP1_BY_CHUNKS)
-    chunked_sent(writer, &len);
-  else
-    writer->length_left -= body_sent(writer, &len, writer->length_left);
-  must(len == 0);
-}
-
 /* What remains to be done for the body when the heads are sent. */
 static enum http1_progress body_progress(const struct http1_writer *writer) {
   const struct flow *body = writer->body;
@@ -353,6 +342,22 @@ static enum http1_progress body_progress(const struct http1_writer *writer) {
     return HTTP1_WRITTEN;
   }
   return body->end == FLOW_OPEN ? HTTP1_WAITING : HTTP1_CUT;
+}
+
+void http1_writer_sent(struct http1_writer *writer, size_t len) {
+  must(len <= writer->lent);
+  writer->lent = 0;
+  heads_sent(writer, &len);
+  if (len == 0)
+    return;
+  if (writer->framing == HTTP1_BY_CHUNKS) {
+    chunked_sent(writer, &len);
+  } else {
+    writer->length_left -= body_sent(writer, &len, writer->length_left);
+    if (body_progress(writer) == HTTP1_WRITTEN)
+      finish(writer);
+  }
+  must(len == 0);
 }
 
 enum http1_progress http1_writer_progress(const struct http1_writer *writer) {
