@@ -55,7 +55,7 @@ struct pair {
   struct call calls[CALLS];
   int count;
   uint32_t refuse; /* bits by call: accept says no */
-  bool gone;
+  bool hooked;     /* 1xx heads are taken as they come, not as events */
 };
 
 static uint8_t body_byte(const struct call *call, int sender, uint64_t at) {
@@ -107,7 +107,16 @@ struct pair_settings {
   struct head_limits limits;
 };
 
-static const struct h3_events pair_events = {.accept = pair_accept};
+static void pair_informed(void *context, struct h3_stream *stream) {
+  const struct pair *pair = context;
+  if (!pair->hooked)
+    return;
+  struct party *party = &((struct call *)stream->owner)->party[CLIENT];
+  assert_int_equal(stream->informational->status, party->informed++ % 2 == 0 ? 100 : 103);
+  head_close(stream->informational);
+}
+
+static const struct h3_events pair_events = {.accept = pair_accept, .informed = pair_informed};
 
 static void pair_open_h3(struct pair *pair, int side, uint64_t table) {
   struct h3_settings settings = {
@@ -275,7 +284,7 @@ static bool pair_events_take(struct pair *pair, int side) {
   party->seen |= events;
   party->error = stream->error;
   party->code = stream->code;
-  if ((events & H3_INFORMATIONAL) != 0) {
+  if ((events & H3_INFORMATIONAL) != 0 && !pair->hooked) {
     assert_true(party->informational.status >= 100 && party->informational.status < 200);
     head_close(&party->informational);
     party->informed++;

@@ -217,13 +217,16 @@ static const struct request_row request_rows[] = {
 
 static const struct text_field good_fields[FIELDS_MAX] = {GOOD, {"content-length", "30000"}};
 
-static void check_broken(const struct pair *pair, const struct party *party, const struct request_row *row) {
+static void check_broken(struct pair *pair, const struct party *party, const struct request_row *row) {
   assert_false(pair->rig.dead);
   assert_int_equal(party->seen & (H3_BROKEN | H3_END), H3_BROKEN);
   assert_int_equal(party->error, row->code);
   assert_int_equal(party->in.end, FLOW_ABORTED);
   if ((party->seen & H3_HEAD) == 0)
     assert_int_equal(party->in.pushed, 0);
+  /* The peer's table is told that nobody will read the rest: a Stream Cancellation after the stream's type. */
+  const struct rig_half *decoder = rig_half(&pair->rig, 11, SERVER);
+  assert_true(decoder->sent > 1 && (decoder->bytes[1] & 0xc0) == 0x40);
 }
 
 static void run_request(const struct request_row *row, uint64_t seed) {
@@ -270,6 +273,28 @@ static void test_requests(void **state) {
   for (size_t i = 0; i < sizeof request_rows / sizeof request_rows[0]; i++)
     for (uint64_t seed = 1; seed <= 3; seed++)
       run_request(&request_rows[i], seed);
+}
+
+/* Bytes that come after the break but before anybody could act on it, and that would be a connection error. */
+static void test_more_after_break(void **state) {
+  (void)state;
+  static const struct text_field fields[FIELDS_MAX] = {GOOD, {"content-length", "5"}, {"host", "b"}};
+  for (uint64_t seed = 1; seed <= 5; seed++) {
+    struct peer peer;
+    struct pair *pair = peer_open(&peer, SERVER, (struct pair_settings){.seed = seed});
+    peer_request(&peer, fields, FIELDS_MAX, 2000);
+    pair->calls[0].party[SERVER].plan.mute = true;
+    while (rig_emit(&pair->rig.conn[CLIENT]))
+      ;
+    pair->rig.piece_max = 6;
+    while (rig_deliver_half(&pair->rig.conn[SERVER], 0))
+      ;
+    pair_run(pair);
+    assert_false(pair->rig.dead);
+    assert_int_equal(pair->calls[0].party[SERVER].seen, H3_BROKEN);
+    assert_int_equal(pair->rig.conn[SERVER].received, pair->rig.conn[SERVER].credited);
+    peer_close(&peer);
+  }
 }
 
 static void test_dropped_fields(void **state) {
@@ -497,8 +522,10 @@ static void test_priority_limit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_requests),  cmocka_unit_test(test_dropped_fields), cmocka_unit_test(test_large_heads),
-      cmocka_unit_test(test_responses), cmocka_unit_test(test_bytes),          cmocka_unit_test(test_priority_limit),
+      cmocka_unit_test(test_requests),       cmocka_unit_test(test_more_after_break),
+      cmocka_unit_test(test_dropped_fields), cmocka_unit_test(test_large_heads),
+      cmocka_unit_test(test_responses),      cmocka_unit_test(test_bytes),
+      cmocka_unit_test(test_priority_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

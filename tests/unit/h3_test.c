@@ -141,6 +141,24 @@ static void test_informational(void **state) {
   pair_close(pair);
 }
 
+/* None is lost when they are taken as they come. */
+static void test_informational_hook(void **state) {
+  (void)state;
+  struct pair *pair = pair_open((struct pair_settings){.table = 4096});
+  pair->hooked = true;
+  for (int i = 0; i < 4; i++) {
+    struct plan plan = sized(100);
+    plan.informs = i * INFORMATIONAL_MAX / 3;
+    assert_int_equal(call_start(pair, "GET", PLAIN, plan), ERR_OK);
+  }
+  pair_run(pair);
+  for (int i = 0; i < pair->count; i++) {
+    call_check(pair, i);
+    assert_int_equal(pair->calls[i].party[CLIENT].informed, pair->calls[i].party[SERVER].plan.informs);
+  }
+  pair_close(pair);
+}
+
 static void test_informational_flood(void **state) {
   (void)state;
   struct pair *pair = pair_open((struct pair_settings){.table = 0});
@@ -544,16 +562,27 @@ static void test_close_early(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_bodies),         cmocka_unit_test(test_heads),
-      cmocka_unit_test(test_request_extras), cmocka_unit_test(test_trailers),
-      cmocka_unit_test(test_informational),  cmocka_unit_test(test_informational_flood),
-      cmocka_unit_test(test_no_body),        cmocka_unit_test(test_back_pressure),
-      cmocka_unit_test(test_consumer_gone),  cmocka_unit_test(test_rejected),
-      cmocka_unit_test(test_no_stream_left), cmocka_unit_test(test_no_control_streams),
-      cmocka_unit_test(test_no_chunks),      cmocka_unit_test(test_head_limits),
-      cmocka_unit_test(test_head_too_large), cmocka_unit_test(test_blocked),
-      cmocka_unit_test(test_cancel_blocked), cmocka_unit_test(test_goaway),
-      cmocka_unit_test(test_goaway_crossed), cmocka_unit_test(test_abandon),
+      cmocka_unit_test(test_bodies),
+      cmocka_unit_test(test_heads),
+      cmocka_unit_test(test_request_extras),
+      cmocka_unit_test(test_trailers),
+      cmocka_unit_test(test_informational),
+      cmocka_unit_test(test_informational_hook),
+      cmocka_unit_test(test_informational_flood),
+      cmocka_unit_test(test_no_body),
+      cmocka_unit_test(test_back_pressure),
+      cmocka_unit_test(test_consumer_gone),
+      cmocka_unit_test(test_rejected),
+      cmocka_unit_test(test_no_stream_left),
+      cmocka_unit_test(test_no_control_streams),
+      cmocka_unit_test(test_no_chunks),
+      cmocka_unit_test(test_head_limits),
+      cmocka_unit_test(test_head_too_large),
+      cmocka_unit_test(test_blocked),
+      cmocka_unit_test(test_cancel_blocked),
+      cmocka_unit_test(test_goaway),
+      cmocka_unit_test(test_goaway_crossed),
+      cmocka_unit_test(test_abandon),
       cmocka_unit_test(test_close_early),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
