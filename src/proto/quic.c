@@ -58,6 +58,7 @@ void quic_endpoint_close(struct quic_endpoint *endpoint) {
   if (endpoint == NULL)
     return;
   must(list_empty(&endpoint->all));
+  quic_cc_use(NULL);
   pool_close(&endpoint->conns);
   free(endpoint->buckets);
   explicit_bzero(endpoint->settings.reset_key, sizeof endpoint->settings.reset_key);

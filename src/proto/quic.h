@@ -38,10 +38,11 @@ struct quic_app {
   enum err (*stream_room)(void *app, int64_t stream);
   enum err (*stream_reset)(void *app, int64_t stream, uint64_t code);   /* RESET_STREAM came */
   enum err (*stream_stopped)(void *app, int64_t stream, uint64_t code); /* STOP_SENDING came */
-  /* Both directions are over; the id is not valid any more and no byte handed out for it is referred to. */
+  /* Both directions are over; the id is not valid any more and no byte handed out for it is referred to. |code| is
+     H3_NO_ERROR when neither end gave it up. */
   enum err (*stream_closed)(void *app, int64_t stream, uint64_t code);
   /* The next bytes to send: sets |*stream| (-1: none) and |*fin|, returns the number of |vecs| (0 with a stream and fin
-     set: FIN only). Called by quic_emit. */
+     set: FIN only). Called by quic_emit; may call quic_stream_reset and quic_stream_stop. */
   size_t (*output)(void *app, int64_t *stream, bool *fin, struct iovec vecs[QUIC_OUTPUT_VECS]);
   /* What became of them: so many bytes went into packets (0 with fin: the FIN) ... */
   enum err (*output_written)(void *app, int64_t stream, size_t len);
@@ -138,7 +139,8 @@ struct address quic_local(const struct quic_conn *conn);
 const char *quic_reason(const struct quic_conn *conn);
 /* True when it ended in a way other than an orderly close by either end. */
 bool quic_failed(const struct quic_conn *conn);
-/* True once the handshake is confirmed (RFC 9001 section 4.1.2). */
+/* True once the handshake is confirmed (RFC 9001 section 4.1.2). A client is QUIC_OPEN before the server has looked at
+   its certificate, and may still be refused until then. */
 bool quic_confirmed(const struct quic_conn *conn);
 void quic_stats(const struct quic_conn *conn, struct quic_stats *stats);
 

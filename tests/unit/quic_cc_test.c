@@ -59,7 +59,7 @@ static void test_constant_under_loss(void **state) {
     struct quic_stats stats;
     quic_stats(sim->client, &stats);
     assert_int_equal(stats.cwnd, 60000);
-    assert_true(stats.bytes_in_flight <= 60000 + 1472);
+    assert_true(stats.bytes_in_flight <= 60000 + 4 * 1472); /* probes may exceed it (RFC 9002 section 7.5) */
   }
   assert_true(sim_run(sim, sim_echoed, 60000));
   sim_free(sim);

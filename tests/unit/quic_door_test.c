@@ -36,6 +36,14 @@ static size_t answer(struct sim *sim, uint8_t out[1500]) {
   return train.len;
 }
 
+/* The datagrams that a client sends are kept here instead of delivered. */
+static size_t first_flight(struct sim *sim, uint8_t *out, size_t size) {
+  struct quic_train train;
+  sim_connect(sim, "server.test");
+  assert_true(quic_emit(sim->client, out, size, &train, sim->now_ns));
+  return train.segment_bytes;
+}
+
 static void test_version_negotiation(void **state) {
   (void)state;
   struct sim *sim = sim_new(23);
@@ -57,6 +65,70 @@ static void test_version_negotiation(void **state) {
   sim_free(sim);
 }
 
+/* A server that speaks no version of ours: the client says so, and does not wait for a timeout. */
+static void test_no_common_version(void **state) {
+  (void)state;
+  struct sim *sim = sim_new(50);
+  static uint8_t data[65507];
+  uint8_t out[64] = {0x80};
+  sim_start(sim);
+  first_flight(sim, data, sizeof data);
+  /* the IDs change places */
+  size_t dcid_len = data[5], scid_len = data[6 + dcid_len], at = 5;
+  out[at++] = (uint8_t)scid_len;
+  memcpy(out + at, data + 7 + dcid_len, scid_len);
+  at += scid_len;
+  out[at++] = (uint8_t)dcid_len;
+  memcpy(out + at, data + 6, dcid_len);
+  at += dcid_len;
+  memcpy(out + at, "\x0a\x0a\x0a\x0a", 4);
+  out[6] ^= 1; /* forged by somebody who does not know them */
+  quic_receive(sim->client_end, &sim->client_address, &sim->server_address, out, at + 4, sim->now_ns);
+  assert_int_equal(quic_state(sim->client), QUIC_HANDSHAKE);
+  out[6] ^= 1;
+  quic_receive(sim->client_end, &sim->client_address, &sim->server_address, out, at + 4, sim->now_ns);
+  assert_int_equal(quic_state(sim->client), QUIC_CLOSED);
+  assert_string_equal(quic_reason(sim->client), "handshake: the peer does not speak QUIC version 1");
+  sim_free(sim);
+}
+
+/* RELIABILITY.md Q-13: another worker's connections may be alive, whatever this one knows. */
+static void test_no_reset_for_other_workers(void **state) {
+  (void)state;
+  struct sim *sim = sim_open_pair(51);
+  sim->server_settings.worker = 1;
+  sim_restart_server(sim);
+  assert_non_null(sim_open(sim, 1000, true));
+  sim_run(sim, sim_never, 500);
+  assert_int_equal(quic_state(sim->client), QUIC_OPEN);
+  assert_int_equal(quic_endpoint_counters(sim->server_end)->resets_sent, 0);
+  sim_free(sim);
+}
+
+/* RFC 9000 section 10.3.3: smaller than what provoked it, none for the smallest, and not many. */
+static void test_resets_are_limited(void **state) {
+  (void)state;
+  struct sim *sim = sim_new(52);
+  uint8_t data[100] = {0x40}, out[1500];
+  sim_start(sim);
+  for (size_t len = 0; len <= sizeof data; len++) {
+    inject(sim, data, len);
+    size_t got = answer(sim, out);
+    assert_true(got < (len > 0 ? len : 1));
+    assert_true((got > 0) == (len > 21));
+    assert_true(len != 60 || got == 43);
+    sim->now_ns += NS_PER_S;
+  }
+  uint64_t before = quic_endpoint_counters(sim->server_end)->resets_sent;
+  assert_in_range(before, 70, 80);
+  for (int i = 0; i < 1000; i++) {
+    inject(sim, data, sizeof data);
+    answer(sim, out);
+  }
+  assert_in_range(quic_endpoint_counters(sim->server_end)->resets_sent - before, 60, 64);
+  sim_free(sim);
+}
+
 static void test_retry(void **state) {
   (void)state;
   struct sim *sim = sim_new(24);
@@ -67,14 +139,6 @@ static void test_retry(void **state) {
   assert_non_null(sim_open(sim, 1000, true));
   sim_echo(sim, 1000);
   sim_free(sim);
-}
-
-/* The datagrams that a client sends are kept here instead of delivered. */
-static size_t first_flight(struct sim *sim, uint8_t *out, size_t size) {
-  struct quic_train train;
-  sim_connect(sim, "server.test");
-  assert_true(quic_emit(sim->client, out, size, &train, sim->now_ns));
-  return train.segment_bytes;
 }
 
 static void test_retry_token_is_bound(void **state) {
@@ -293,12 +357,21 @@ static void test_mutated_datagrams(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_version_negotiation),     cmocka_unit_test(test_retry),
-      cmocka_unit_test(test_retry_token_is_bound),    cmocka_unit_test(test_refused_while_stopping),
-      cmocka_unit_test(test_flood_is_bounded),        cmocka_unit_test(test_amplification),
-      cmocka_unit_test(test_connections_are_bounded), cmocka_unit_test(test_rebinding),
-      cmocka_unit_test(test_replay_from_elsewhere),   cmocka_unit_test(test_mtu),
-      cmocka_unit_test(test_random_datagrams),        cmocka_unit_test(test_mutated_datagrams),
+      cmocka_unit_test(test_version_negotiation),
+      cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_no_common_version),
+      cmocka_unit_test(test_no_reset_for_other_workers),
+      cmocka_unit_test(test_resets_are_limited),
+      cmocka_unit_test(test_retry_token_is_bound),
+      cmocka_unit_test(test_refused_while_stopping),
+      cmocka_unit_test(test_flood_is_bounded),
+      cmocka_unit_test(test_amplification),
+      cmocka_unit_test(test_connections_are_bounded),
+      cmocka_unit_test(test_rebinding),
+      cmocka_unit_test(test_replay_from_elsewhere),
+      cmocka_unit_test(test_mtu),
+      cmocka_unit_test(test_random_datagrams),
+      cmocka_unit_test(test_mutated_datagrams),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,7 +69,7 @@ static void transfer(uint64_t seed, int congestion, uint32_t loss, uint64_t wind
   sim->client_settings.initial_window = sim->server_settings.initial_window = window;
   sim->link_mtu = 1472;
   sim_connect_pair(sim);
-  sim->loss = loss;
+  sim->loss = sim->duplicates = loss;
   sim->jitter_ns = 3 * NS_PER_MS;
   assert_non_null(sim_open(sim, 10 << 20, true));
   assert_non_null(sim_open(sim, 100000, true));

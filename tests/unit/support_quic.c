@@ -238,15 +238,7 @@ static void mutate(struct sim *sim, struct sim_datagram *datagram) {
     datagram->len = roll(sim, (uint32_t)datagram->len + 1);
 }
 
-static void fly(struct sim *sim, bool to_server, const uint8_t *data, size_t len, const struct quic_train *train) {
-  sim->datagrams++;
-  *(to_server ? &sim->bytes_to_server : &sim->bytes_to_client) += len;
-  sim->largest = len > sim->largest ? len : sim->largest;
-  if (sim->cut || roll(sim, 10000) < sim->loss || (sim->link_mtu > 0 && len > sim->link_mtu))
-    return;
-  /* an address that the client has left reaches nobody */
-  if (!to_server && !address_equal(&train->remote, &sim->client_address))
-    return;
+static void take_off(struct sim *sim, bool to_server, const uint8_t *data, size_t len, const struct quic_train *train) {
   struct sim_datagram *datagram = malloc(sizeof *datagram + len);
   assert_non_null(datagram);
   *datagram = (struct sim_datagram){
@@ -263,6 +255,20 @@ static void fly(struct sim *sim, bool to_server, const uint8_t *data, size_t len
     at = &(*at)->next;
   datagram->next = *at;
   *at = datagram;
+}
+
+static void fly(struct sim *sim, bool to_server, const uint8_t *data, size_t len, const struct quic_train *train) {
+  sim->datagrams++;
+  *(to_server ? &sim->bytes_to_server : &sim->bytes_to_client) += len;
+  sim->largest = len > sim->largest ? len : sim->largest;
+  if (sim->cut || roll(sim, 10000) < sim->loss || (sim->link_mtu > 0 && len > sim->link_mtu))
+    return;
+  /* an address that the client has left reaches nobody */
+  if (!to_server && !address_equal(&train->remote, &sim->client_address))
+    return;
+  take_off(sim, to_server, data, len, train);
+  if (roll(sim, 10000) < sim->duplicates)
+    take_off(sim, to_server, data, len, train);
 }
 
 static void send_train(struct sim *sim, bool to_server, const uint8_t *buffer, const struct quic_train *train) {

@@ -44,9 +44,9 @@ struct sim_datagram {
 struct sim {
   uint64_t now_ns, rng;
   uint64_t delay_ns, jitter_ns;
-  uint32_t loss;            /* of 10000 datagrams */
-  bool cut;                 /* everything is lost */
-  size_t link_mtu, largest; /* larger UDP payloads are lost; 0: none. The largest that was sent */
+  uint32_t loss, duplicates; /* of 10000 datagrams */
+  bool cut;                  /* everything is lost */
+  size_t link_mtu, largest;  /* larger UDP payloads are lost; 0: none. The largest that was sent */
   struct quic_settings client_settings, server_settings;
   struct tls_context *client_tls, *server_tls;
   struct quic_endpoint *client_end, *server_end;
