@@ -86,6 +86,11 @@ static enum http1_framing request_framing(const struct head *head, const struct 
   return empty ? HTTP1_NO_BODY : HTTP1_BY_CHUNKS;
 }
 
+/* Such a method without content says so (RFC 9110 section 8.6); some origins answer 411 else. */
+static bool anticipates_content(const struct head *head) {
+  return head_method_is(head, "POST") || head_method_is(head, "PUT") || head_method_is(head, "PATCH");
+}
+
 enum err http1_write_request(struct http1_writer *writer, const struct head *head, struct flow *body,
                              const struct fields *trailers) {
   must(may_start(writer));
@@ -98,6 +103,8 @@ enum err http1_write_request(struct http1_writer *writer, const struct head *hea
   http1_text_fields(&text, &head->fields, true);
   if (framing == HTTP1_BY_CHUNKS)
     http1_text_add(&text, "Transfer-Encoding: chunked\r\n");
+  else if (framing == HTTP1_NO_BODY && !head->has_length && anticipates_content(head))
+    http1_text_add(&text, "Content-Length: 0\r\n");
   if (head->trailers_accepted)
     http1_text_add(&text, "TE: trailers\r\nConnection: TE\r\n");
   http1_text_close(&text);
