@@ -37,40 +37,32 @@ const uint8_t syntax_class[256] = {
     [0x7f] = CHAR_CONTROL,
 };
 
-/* True when every byte has all of |set|. */
-static bool all_have(struct bytes text, unsigned set) {
-  unsigned common = set;
+/* True when of |set| every byte has |wanted| and nothing else. */
+static bool all_are(struct bytes text, unsigned set, unsigned wanted) {
+  unsigned differs = 0;
   for (size_t i = 0; i < text.len; i++)
-    common &= syntax_class[text.data[i]];
-  return common == set;
-}
-
-/* True when no byte has any of |set|. */
-static bool none_has(struct bytes text, unsigned set) {
-  unsigned sum = 0;
-  for (size_t i = 0; i < text.len; i++)
-    sum |= syntax_class[text.data[i]];
-  return (sum & set) == 0;
+    differs |= syntax_class[text.data[i]] ^ wanted;
+  return (differs & set) == 0;
 }
 
 static bool is_space(uint8_t c) { return c == ' ' || c == '\t'; }
 
-bool syntax_token(struct bytes text) { return text.len > 0 && all_have(text, CHAR_TOKEN); }
+bool syntax_token(struct bytes text) { return text.len > 0 && all_are(text, CHAR_TOKEN, CHAR_TOKEN); }
 
 bool syntax_method(struct bytes text) { return text.len <= METHOD_BYTES_MAX && syntax_token(text); }
 
 bool syntax_name(struct bytes text) {
-  return text.len <= FIELD_NAME_BYTES_MAX && syntax_token(text) && none_has(text, CHAR_UPPER);
+  return text.len > 0 && text.len <= FIELD_NAME_BYTES_MAX && all_are(text, CHAR_TOKEN | CHAR_UPPER, CHAR_TOKEN);
 }
 
 bool syntax_value(struct bytes text) {
   if (text.len == 0)
     return true;
-  return !is_space(text.data[0]) && !is_space(text.data[text.len - 1]) && none_has(text, CHAR_CONTROL);
+  return !is_space(text.data[0]) && !is_space(text.data[text.len - 1]) && all_are(text, CHAR_CONTROL, 0);
 }
 
 bool syntax_path(struct bytes text) {
-  if (text.len == 0 || !all_have(text, CHAR_TARGET))
+  if (text.len == 0 || !all_are(text, CHAR_TARGET, CHAR_TARGET))
     return false;
   return text.data[0] == '/' || (text.len == 1 && text.data[0] == '*');
 }
@@ -81,7 +73,7 @@ bool syntax_decimal(struct bytes text, uint64_t max, uint64_t *value) {
     if (text.data[i] < '0' || text.data[i] > '9')
       return false;
     uint64_t digit = text.data[i] - (uint64_t)'0';
-    if (sum > (max - digit) / 10)
+    if (digit > max || sum > (max - digit) / 10)
       return false;
     sum = sum * 10 + digit;
   }
