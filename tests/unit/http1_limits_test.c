@@ -345,6 +345,28 @@ static void test_shortage(void **state) {
     }
 }
 
+static void test_shortage_in_plain_bodies(void **state) {
+  (void)state;
+  static const char *const heads[] = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", "HTTP/1.1 200 OK\r\n\r\nab"};
+  for (size_t i = 0; i < 2; i++) {
+    struct chunks own;
+    struct http1_reader reader;
+    struct message message;
+    uint32_t offset = 0;
+    assert_int_equal(chunks_open(&own, 1, 0, 0), ERR_OK);
+    struct chunk *chunk = filled(heads[i]);
+    message_open(&message, &own, limits);
+    http1_reader_open(&reader, HTTP1_READS_RESPONSES);
+    http1_reader_next(&reader, &message.head, &message.body, &message.trailers, false);
+    assert_int_equal(http1_read(&reader, chunk, &offset, chunk->used), HTTP1_HEAD);
+    assert_int_equal(http1_read(&reader, chunk, &offset, chunk->used), HTTP1_BROKEN);
+    assert_int_equal(http1_reader_error(&reader), ERR_OVERLOADED);
+    message_close(&message);
+    chunk_unref(chunk);
+    chunks_close(&own);
+  }
+}
+
 static void read_without_next(void *context) {
   struct http1_reader reader;
   uint32_t offset = 0;
@@ -404,6 +426,7 @@ int main(void) {
       TEST(test_no_body_at_the_end_of_input),
       TEST(test_cancelled_flow),
       TEST(test_shortage),
+      TEST(test_shortage_in_plain_bodies),
       TEST(test_misuse),
       TEST(test_noise),
   };

@@ -122,6 +122,22 @@ static void test_request_without_body(void **state) {
               "X-: \r\n9a-B: c\r\n\r\n");
 }
 
+/* Known to be empty by the time that the head is written: not chunked (RELIABILITY.md H3-8). */
+static void test_request_that_is_empty(void **state) {
+  (void)state;
+  static const char *const rows[][2] = {{"GET", ""}, {"BREW", ""}, {"POST", "Content-Length: 0\r\n"}};
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    char want[100];
+    reset();
+    REQUEST(":method", rows[i][0], ":path", "/");
+    end_body();
+    write_request();
+    assert_int_equal(send_all(), HTTP1_WRITTEN);
+    snprintf(want, sizeof(want), "%s / HTTP/1.1\r\nHost: a.example:80\r\n%s\r\n", rows[i][0], rows[i][1]);
+    assert_sent(want);
+  }
+}
+
 static void test_request_cookies_and_te(void **state) {
   (void)state;
   REQUEST(":method", "DELETE", ":path", "/", "cookie", "a=1", "x", "y", "te", "trailers", "cookie", "b=2", "cookie",
@@ -376,6 +392,9 @@ static void test_shortage(void **state) {
   struct chunk *taken = chunk_get(&own, CHUNK_SMALL);
   assert_int_equal(http1_write_response(&other, &message.head, &message.body, NULL, &plain, &close), ERR_OVERLOADED);
   assert_int_equal(http1_write_request(&other, &message.head, &message.body, NULL), ERR_OVERLOADED);
+  message.head.status = 103;
+  assert_int_equal(http1_write_informational(&other, &message.head), ERR_OVERLOADED);
+  message.head.status = 200;
   assert_int_equal(http1_writer_progress(&other), HTTP1_WRITTEN);
   chunk_unref(taken);
   assert_int_equal(http1_write_response(&other, &message.head, &message.body, &message.trailers, &plain, &close),
@@ -388,6 +407,20 @@ static void test_shortage(void **state) {
   assert_int_equal(http1_writer_progress(&other), HTTP1_WRITTEN);
   http1_writer_close(&other);
   chunks_close(&own);
+}
+
+/* Given up in the middle: heads and trailers go back. */
+static void test_close_in_the_middle(void **state) {
+  (void)state;
+  RESPONSE(":status", "200");
+  assert_int_equal(trailers_add_http3(&message.trailers, t("x"), t("y")), ERR_OK);
+  end_body();
+  write_response(&plain);
+  round_of(4, 50);
+  round_of(4, 20);
+  assert_int_equal(http1_writer_progress(&writer), HTTP1_WRITING);
+  http1_writer_close(&writer);
+  assert_int_equal(http1_writer_progress(&writer), HTTP1_WRITTEN);
 }
 
 static void start_early(void *context) {
@@ -506,6 +539,7 @@ static void test_round_trip(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_request_without_body),
+      TEST(test_request_that_is_empty),
       TEST(test_request_cookies_and_te),
       TEST(test_request_by_length),
       TEST(test_request_by_chunks),
@@ -520,6 +554,7 @@ int main(void) {
       TEST(test_length_does_not_fit),
       TEST(test_cancelled),
       TEST(test_shortage),
+      TEST(test_close_in_the_middle),
       TEST(test_misuse),
       TEST(test_round_trip),
   };
