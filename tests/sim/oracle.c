@@ -1,0 +1,131 @@
+/* What may become of an exchange (SPEC 4 and 5), from what its two ends did and from what happened to the link. What
+   no client may ever see, wrong bytes or a cut body that looks complete, has ended the run before. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/must.h"
+#include "sim/actors.h"
+
+enum { QUEUE_LIMIT_MS = 9900 };
+
+struct allowed {
+  bool origin;  /* the origin's response, complete */
+  bool cut;
+  bool cut_unanswered; /* the connection ends without a byte of an answer */
+  bool statuses[600];  /* the proxy's own */
+};
+
+static bool origin_fails_first(const struct plan *plan) {
+  return plan->origin == ORIGIN_CLOSES || plan->origin == ORIGIN_RESETS || plan->origin == ORIGIN_GARBAGE;
+}
+
+static bool origin_cuts(const struct plan *plan) {
+  return plan->origin == ORIGIN_CUTS_BODY || plan->origin == ORIGIN_RESETS_BODY;
+}
+
+static void allow_by_origin(const struct plan *plan, struct allowed *allowed) {
+  allowed->origin = !origin_fails_first(plan) && !origin_cuts(plan) && plan->origin != ORIGIN_NEVER;
+  if (origin_fails_first(plan))
+    allowed->statuses[502] = true;
+  if (origin_cuts(plan))
+    allowed->statuses[502] = allowed->cut = true; /* 502: the head was still on its way */
+  if (plan->origin == ORIGIN_NEVER)
+    allowed->statuses[504] = true;
+  if (plan->origin == ORIGIN_EARLY_CLOSE) /* a close on unread bytes is a RST, which may overtake the answer */
+    allowed->statuses[502] = allowed->cut = true;
+}
+
+static bool has_idle_closers(const struct scenario *scenario) {
+  for (uint32_t i = 0; i < scenario->exchanges; i++) {
+    const struct plan *plan = &scenario->plans[i];
+    if (plan->origin == ORIGIN_IDLE_CLOSE || plan->origin == ORIGIN_EARLY || plan->down_framing == FRAMING_UNTIL_CLOSE)
+      return true;
+  }
+  return false;
+}
+
+static void allow(const struct scenario *scenario, const struct plan *plan, bool trouble, struct allowed *allowed) {
+  memset(allowed, 0, sizeof *allowed);
+  allow_by_origin(plan, allowed);
+  if (plan->client == CLIENT_STALLS)
+    allowed->statuses[408] = true;
+  if (trouble)
+    allowed->statuses[502] = allowed->statuses[503] = allowed->cut = true;
+  if (plan->ended_ns - plan->began_ns >= QUEUE_LIMIT_MS * NS_PER_MS)
+    allowed->statuses[503] = true; /* no stream became free */
+  if (scenario->refuse_ppm > 0)
+    allowed->statuses[502] = true;
+  if (scenario->ignore_ppm > 0)
+    allowed->statuses[504] = true;
+  /* The origin closed a kept connection just as the request was written to it, and it must not be repeated. */
+  if (has_idle_closers(scenario) && !plan_repeatable(plan))
+    allowed->statuses[502] = true;
+}
+
+static bool response_allowed(const struct plan *plan, const struct allowed *allowed) {
+  if (!plan->by_proxy)
+    return allowed->origin && plan->origin_requests > 0;
+  return plan->got_status >= 100 && plan->got_status < 600 && allowed->statuses[plan->got_status];
+}
+
+static const char *judge(const struct plan *plan, const struct allowed *allowed) {
+  bool leaves = plan->client == CLIENT_CUTS_REQUEST || plan->client == CLIENT_CUTS_RESPONSE;
+  if (!plan_repeatable(plan) && !plan_is(plan, "PUT") && plan->origin_requests > plan->attempts)
+    return "reached the origin twice";
+  if (plan->client == CLIENT_CUTS_REQUEST && plan->origin_bodies > 0)
+    return "a cut request reached the origin as complete";
+  switch ((enum outcome)plan->outcome) {
+  case OUTCOME_NONE:
+    return "has no outcome";
+  case OUTCOME_LEFT:
+    return leaves ? NULL : "was given up by a client that does not";
+  case OUTCOME_CUT:
+    return allowed->cut ? NULL : "was cut";
+  case OUTCOME_RESPONSE:
+    return response_allowed(plan, allowed) ? NULL : "ended with the wrong answer";
+  }
+  must_never("every outcome is in the switch");
+}
+
+static void print_plan(const struct plan *plan, const char *what, bool trouble) {
+  fprintf(stderr,
+          "seed %llu: exchange %u %s%s: %s HTTP/1.%d, %llu bytes up (framing %u), %llu down (framing %u, status %d); "
+          "client %s, origin %s; attempts %u, origin saw %u heads, %u bodies, made %u responses; outcome %s%s, "
+          "status %d%s, %.3f to %.3f s\n",
+          (unsigned long long)world.seed, plan->id, what, trouble ? " (with trouble on the link)" : "", plan->method,
+          plan->http10 ? 0 : 1, (unsigned long long)plan->up_bytes, plan->up_framing,
+          (unsigned long long)plan->down_bytes, plan->down_framing, plan->status,
+          client_manner_name((enum client_manner)plan->client), origin_manner_name((enum origin_manner)plan->origin),
+          plan->attempts, plan->origin_requests, plan->origin_bodies, plan->origin_responses,
+          outcome_name((enum outcome)plan->outcome), plan->unanswered ? " without a byte" : "", plan->got_status,
+          plan->by_proxy ? " by the proxy" : "", (double)(plan->began_ns - 1000 * NS_PER_S) / 1e9,
+          (double)(plan->ended_ns - 1000 * NS_PER_S) / 1e9);
+}
+
+bool oracle_check(const struct scenario *scenario, bool (*trouble)(uint64_t from_ns, uint64_t to_ns)) {
+  bool good = true;
+  for (uint32_t i = 0; i < scenario->exchanges; i++) {
+    const struct plan *plan = &scenario->plans[i];
+    struct allowed allowed;
+    bool troubled = trouble(plan->began_ns, plan->ended_ns);
+    allow(scenario, plan, troubled, &allowed);
+    const char *problem = judge(plan, &allowed);
+    if (problem != NULL) {
+      print_plan(plan, problem, troubled);
+      good = false;
+    }
+  }
+  return good;
+}
+
+void oracle_summary(const struct scenario *scenario, char *out, size_t size) {
+  unsigned outcomes[4] = {0}, own = 0, unanswered = 0;
+  for (uint32_t i = 0; i < scenario->exchanges; i++) {
+    const struct plan *plan = &scenario->plans[i];
+    outcomes[plan->outcome]++;
+    own += plan->outcome == OUTCOME_RESPONSE && plan->by_proxy;
+    unanswered += plan->outcome == OUTCOME_CUT && plan->unanswered;
+  }
+  snprintf(out, size, "%u of the origin, %u of the proxy, %u cut (%u without a byte), %u left", 
+           outcomes[OUTCOME_RESPONSE] - own, own, outcomes[OUTCOME_CUT], unanswered, outcomes[OUTCOME_LEFT]);
+}

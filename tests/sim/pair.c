@@ -1,0 +1,229 @@
+#include "sim/pair.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/must.h"
+#include "base/pool.h"
+#include "run/credentials.h"
+#include "run/worker.h"
+#include "sim/actors.h"
+
+enum { CONFIG_BYTES = 4096, BUSY_TICKS_MAX = 20000, TROUBLES_MAX = 256, BUSY_NS = 2000 };
+
+struct end {
+  struct config *config;
+  struct tls_context *tls;
+  struct worker *worker;
+  uint64_t established, lost;
+  uint32_t busy_ticks;  /* one after the other, after which it said that there is more to do */
+  uint64_t busy_until_ns; /* when it goes on with that; UINT64_MAX: nothing to do */
+  enum worker_phase phase;
+};
+
+static struct end ends[HOSTS];
+static struct {
+  uint64_t from_ns, to_ns;
+} troubles[TROUBLES_MAX];
+static size_t trouble_count;
+static bool client_up;
+
+/* --- opening --- */
+
+static void report_config(void *context, bool fatal, const char *text) {
+  (void)context;
+  if (fatal)
+    world_fail("configuration: %s", text);
+}
+
+static void report_tls(void *context, const char *text) {
+  (void)context;
+  world_fail("tls: %s", text);
+}
+
+static void open_end(const struct scenario *scenario, int host) {
+  struct end *end = &ends[host];
+  char text[CONFIG_BYTES], reason[256];
+  int len = scenario_config(scenario, host == HOST_SERVER, PTP_SIM_CERTS, text, sizeof text);
+  must(len > 0 && (size_t)len < sizeof text);
+  *end = (struct end){.phase = WORKER_SERVING, .busy_until_ns = UINT64_MAX};
+  if (config_parse(text, (size_t)len, "sim", PTP_SIM_CERTS, report_config, NULL, &end->config) != ERR_OK)
+    world_fail("the configuration is refused: %s", text);
+  struct tls_settings settings = credentials_settings(end->config);
+  if (tls_context_open(&end->tls, &settings, report_tls, NULL) != ERR_OK)
+    world_fail("the certificates in %s are refused", PTP_SIM_CERTS);
+  world.current_host = host;
+  if (worker_open(&end->worker, end->config, end->tls, world.now_ns, world_wall_us(), reason, sizeof reason) != ERR_OK)
+    world_fail("worker_open: %s", reason);
+  host_wake(host);
+}
+
+void pair_open(const struct scenario *scenario) {
+  trouble_count = 0;
+  client_up = false;
+  troubles[trouble_count].from_ns = world.now_ns;
+  troubles[trouble_count++].to_ns = UINT64_MAX;
+  open_end(scenario, HOST_SERVER);
+  open_end(scenario, HOST_CLIENT);
+}
+
+/* --- what happens to the session --- */
+
+static void add_trouble(uint64_t from_ns, uint64_t to_ns) {
+  must(trouble_count < TROUBLES_MAX);
+  troubles[trouble_count].from_ns = from_ns;
+  troubles[trouble_count++].to_ns = to_ns;
+}
+
+/* The interval that is open is the last one of the client's. */
+static void follow_client(bool up) {
+  if (up == client_up)
+    return;
+  client_up = up;
+  if (!up) {
+    add_trouble(world.now_ns, UINT64_MAX);
+    return;
+  }
+  for (size_t i = 0; i < trouble_count; i++) {
+    if (troubles[i].to_ns == UINT64_MAX)
+      troubles[i].to_ns = world.now_ns;
+  }
+}
+
+static void follow(int host) {
+  struct end *end = &ends[host];
+  struct session_report report;
+  worker_report(end->worker, &report);
+  if (report.established != end->established || report.lost != end->lost) {
+    trace(TRACE_SESSION, host, report.established, report.lost);
+    if (report.lost != end->lost)
+      add_trouble(world.now_ns, world.now_ns);
+    end->established = report.established;
+    end->lost = report.lost;
+  }
+  if (host == HOST_CLIENT)
+    follow_client(report.up);
+  if (worker_phase(end->worker) != end->phase) {
+    end->phase = worker_phase(end->worker);
+    trace(TRACE_PHASE, host, end->phase, 0);
+  }
+}
+
+bool pair_up(void) { return client_up; }
+uint64_t pair_lost(void) { return ends[HOST_CLIENT].lost + ends[HOST_SERVER].lost; }
+
+bool pair_trouble(uint64_t from_ns, uint64_t to_ns) {
+  for (size_t i = 0; i < trouble_count; i++) {
+    if (troubles[i].from_ns <= to_ns && troubles[i].to_ns >= from_ns)
+      return true;
+  }
+  return false;
+}
+
+/* --- the loop --- */
+
+static void tick(int host) {
+  struct end *end = &ends[host];
+  world.hosts[host].tick_at_ns = UINT64_MAX;
+  worker_tick(end->worker, world.now_ns, world_wall_us());
+  worker_wait(end->worker, world.now_ns);
+  uint64_t due = worker_due(end->worker);
+  trace(TRACE_TICK, host, due, 0);
+  end->busy_ticks = due == 0 ? end->busy_ticks + 1 : 0;
+  end->busy_until_ns = due == 0 ? world.now_ns + (world.exact ? 0 : BUSY_NS) : UINT64_MAX;
+  if (end->busy_ticks > BUSY_TICKS_MAX)
+    world_fail("host %d is busy for ever", host);
+  follow(host);
+}
+
+/* When this host's worker runs next. */
+static uint64_t next_tick(int host) {
+  struct end *end = &ends[host];
+  uint64_t due = worker_due(end->worker), completed = world.hosts[host].tick_at_ns;
+  if (end->phase == WORKER_DONE)
+    return UINT64_MAX;
+  if (due == 0)
+    due = end->busy_until_ns != UINT64_MAX ? end->busy_until_ns : world.now_ns;
+  due = due < completed ? due : completed;
+  return due > world.now_ns ? due : world.now_ns;
+}
+
+/* The clock moves to the next event or tick; ticks of the same time run after the events, the client's first. */
+static bool step(uint64_t until_ns) {
+  uint64_t next[HOSTS], at_ns = world_next();
+  for (int host = 0; host < HOSTS; host++) {
+    next[host] = next_tick(host);
+    at_ns = next[host] < at_ns ? next[host] : at_ns;
+  }
+  if (at_ns > until_ns) {
+    world_advance(until_ns);
+    return false;
+  }
+  world_advance(at_ns);
+  for (int host = 0; host < HOSTS; host++) {
+    if (next[host] <= world.now_ns || world.hosts[host].tick_at_ns <= world.now_ns)
+      tick(host);
+  }
+  return true;
+}
+
+bool pair_run(bool (*done)(void), uint64_t until_ns) {
+  while (!done()) {
+    if (!step(until_ns))
+      return done();
+  }
+  return true;
+}
+
+void pair_run_until(uint64_t until_ns) {
+  while (step(until_ns))
+    continue;
+}
+
+/* --- the end --- */
+
+static void check_transient(void *context, const struct pool *pool) {
+  static const char *const transient[] = {"exchanges", "streams", "spans", "chunks_large", "chunks_small"};
+  (void)context;
+  for (size_t i = 0; i < sizeof transient / sizeof transient[0]; i++) {
+    if (strcmp(pool->name, transient[i]) == 0 && pool->live > 0)
+      world_fail("%u of pool %s are in use with nothing in flight", pool->live, pool->name);
+  }
+}
+
+void pair_check_idle(void) { pool_each(check_transient, NULL); }
+
+void pair_drain(int host) {
+  worker_drain(ends[host].worker);
+  host_wake(host);
+}
+
+bool pair_drained(void) {
+  return ends[HOST_CLIENT].phase == WORKER_DONE && ends[HOST_SERVER].phase == WORKER_DONE;
+}
+
+static void check_empty(void *context, const struct pool *pool) {
+  (void)context;
+  if (pool->live > 0)
+    world_fail("%u of pool %s are still in use at the end", pool->live, pool->name);
+}
+
+static void fail_open(void *context, const struct pool *pool) {
+  (void)context;
+  world_fail("pool %s is still open", pool->name);
+}
+
+void pair_close(void) {
+  must(pair_drained());
+  world_advance(world.now_ns + NS_PER_S); /* sends that are under way complete; nobody looks at what arrives */
+  pool_each(check_empty, NULL);
+  for (int host = 0; host < HOSTS; host++) {
+    worker_close(ends[host].worker);
+    tls_context_close(ends[host].tls);
+    config_free(ends[host].config);
+  }
+  pool_each(fail_open, NULL);
+}

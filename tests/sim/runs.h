@@ -1,0 +1,15 @@
+/* The runs of the simulation; each leaves the process when something is wrong. */
+#ifndef PTP_TESTS_SIM_RUNS_H
+#define PTP_TESTS_SIM_RUNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sim/plan.h"
+
+/* A whole scenario of |seed|: 500 exchanges, then the end of both workers. False: the oracle found something. */
+bool run_scenario(uint64_t seed);
+/* exact.c: tests of virtual time. */
+bool run_exact(void);
+
+#endif
