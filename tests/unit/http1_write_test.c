@@ -417,7 +417,7 @@ static void test_close_in_the_middle(void **state) {
   end_body();
   write_response(&plain);
   round_of(4, 50);
-  round_of(4, 20);
+  round_of(4, 5);
   assert_int_equal(http1_writer_progress(&writer), HTTP1_WRITING);
   http1_writer_close(&writer);
   assert_int_equal(http1_writer_progress(&writer), HTTP1_WRITTEN);
