@@ -40,10 +40,6 @@ static uint64_t expected_code(enum flow_end end, enum err reason) {
   return reason == ERR_OK ? 0x10c : err_h3_code(reason);
 }
 
-static struct plan plain(uint64_t len) {
-  return (struct plan){.body = len > 0 ? BODY_SIZED : BODY_NONE, .length = len, .bytes = len, .end = FLOW_EOF};
-}
-
 /* The victim's receiver gives up, as a session does, when it hears of the reset. */
 static void give_up(struct pair *pair, int number) {
   for (int side = 0; side < SIDES; side++) {
@@ -76,11 +72,11 @@ static void check_reset(const struct pair *pair, int sender, uint64_t code) {
 static void run_one(int sender, const struct variant *variant, enum flow_end end, enum err reason, uint64_t seed) {
   struct pair *pair = pair_open((struct pair_settings){.seed = seed, .table = 4096, .stream_window = 50000});
   struct plan bad = variant_plan(variant, end, reason);
-  assert_int_equal(call_start(pair, "POST", plain(90000), plain(90000)), ERR_OK);
+  assert_int_equal(call_start(pair, "POST", sized(90000), sized(90000)), ERR_OK);
   for (uint64_t i = 0; i < seed % 4; i++)
     rig_tick(&pair->rig, pair_pump, pair);
   struct plan other = {.mute = true};
-  assert_int_equal(call_start(pair, "POST", sender == CLIENT ? bad : plain(300), sender == CLIENT ? other : bad),
+  assert_int_equal(call_start(pair, "POST", sender == CLIENT ? bad : sized(300), sender == CLIENT ? other : bad),
                    ERR_OK);
   pair_run(pair);
   give_up(pair, 1);
@@ -97,7 +93,7 @@ static void run_one(int sender, const struct variant *variant, enum flow_end end
     bool over = variant->sized && variant->bytes > variant->length && code == 0x10e;
     check_reset(pair, sender, over ? code : expected_code(end, reason));
   }
-  assert_int_equal(call_start(pair, "POST", plain(5000), plain(5000)), ERR_OK);
+  assert_int_equal(call_start(pair, "POST", sized(5000), sized(5000)), ERR_OK);
   pair_run(pair);
   call_check(pair, 0);
   call_check(pair, 2);
@@ -137,8 +133,8 @@ static void test_end_at_any_moment(void **state) {
       struct plan never = {.body = seed % 2 == 0 ? BODY_SIZED : BODY_CHUNKED, .length = 70000, .bytes = 69000};
       never.length = never.body == BODY_SIZED ? 70000 : 0;
       struct plan mute = {.mute = true};
-      assert_int_equal(call_start(pair, "POST", plain(50000), plain(90000)), ERR_OK);
-      assert_int_equal(call_start(pair, "POST", sender == CLIENT ? never : plain(300), sender == CLIENT ? mute : never),
+      assert_int_equal(call_start(pair, "POST", sized(50000), sized(90000)), ERR_OK);
+      assert_int_equal(call_start(pair, "POST", sender == CLIENT ? never : sized(300), sender == CLIENT ? mute : never),
                        ERR_OK);
       struct party *party = &pair->calls[1].party[sender];
       if (seed % 3 == 0)
@@ -171,8 +167,8 @@ static void test_cancel_at_any_moment(void **state) {
   for (int by = 0; by < SIDES; by++)
     for (uint64_t seed = 1; seed <= 60; seed++) {
       struct pair *pair = pair_open((struct pair_settings){.seed = seed, .table = 4096, .stream_window = 30000});
-      assert_int_equal(call_start(pair, "POST", plain(50000), plain(90000)), ERR_OK);
-      assert_int_equal(call_start(pair, "POST", plain(50000), plain(50000)), ERR_OK);
+      assert_int_equal(call_start(pair, "POST", sized(50000), sized(90000)), ERR_OK);
+      assert_int_equal(call_start(pair, "POST", sized(50000), sized(50000)), ERR_OK);
       struct party *party = &pair->calls[1].party[by], *other = &pair->calls[1].party[!by];
       for (uint64_t i = 0; i < seed || !party->begun; i++)
         rig_tick(&pair->rig, pair_pump, pair);
@@ -277,7 +273,7 @@ static void test_checked_heads_are_taken(void **state) {
         continue;
       }
       client->plan = (struct plan){.bytes = head->has_length ? head->content_length : 100, .end = FLOW_EOF};
-      call->party[SERVER].plan = plain(10);
+      call->party[SERVER].plan = sized(10);
       assert_int_equal(h3_request(pair->h3[CLIENT], &client->stream, call, head, &client->out, NULL, &client->head_in,
                                   NULL, &client->in, NULL),
                        ERR_OK);

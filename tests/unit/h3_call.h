@@ -26,6 +26,16 @@ struct plan {
   bool mute;       /* server: never responds */
 };
 
+static const struct plan PLAIN = {.end = FLOW_EOF};
+
+static inline struct plan sized(uint64_t len) {
+  return (struct plan){.body = len > 0 ? BODY_SIZED : BODY_NONE, .length = len, .bytes = len, .end = FLOW_EOF};
+}
+
+static inline struct plan open_ended(uint64_t len) {
+  return (struct plan){.body = BODY_CHUNKED, .bytes = len, .end = FLOW_EOF};
+}
+
 struct party {
   struct plan plan;
   struct h3_stream *stream;
