@@ -73,7 +73,8 @@ void h3_stream_over(struct h3_stream *stream);
 void h3_ask_stop(struct h3_stream *stream, uint64_t code);
 void h3_ask_reset(struct h3_stream *stream, uint64_t code);
 void h3_reject(struct h3 *h3, int64_t id);
-/* Sends what the functions above have asked for, and closes streams of the late list. Not to be called from within quic_receive or quic_emit. */
+/* Sends what the functions above have asked for, and closes streams of the late list. Not to be called from within
+   quic_receive or quic_emit. */
 void h3_carry_out(struct h3 *h3);
 /* Remembers nghttp3's |fault|, a connection error, and returns the error for quic. Whoever has no caller to give it to
    may drop it: every later function of quic_app returns it again. */
