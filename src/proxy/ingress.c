@@ -111,8 +111,8 @@ static void set_timer(struct ingress *ingress) {
     after_ms = config->timeouts.keep_alive_ms;
   else if (ingress->request == REQUEST_HEAD)
     after_ms = config->timeouts.request_head_ms;
-  else if (ingress->request == REQUEST_BODY)
-    after_ms = config->timeouts.request_body_ms;
+  else if (ingress->request == REQUEST_BODY || ingress->response == RESPONSE_WRITING)
+    after_ms = config->timeouts.request_body_ms; /* the client's turn: to send its body, to read the response */
   timer_set(&ingress->proxy->timers, &ingress->timer, proxy_deadline(ingress->proxy, after_ms));
 }
 
@@ -174,11 +174,24 @@ static void refuse(struct ingress *ingress, enum err reason) {
     exchange_fail(ingress->exchange, reason);
 }
 
+static enum err mark_request(const struct ingress *ingress, struct head *head) {
+  const struct proxy *proxy = ingress->proxy;
+  enum err err = loop_mark_add(head, proxy->loop_mark);
+  if (err != ERR_OK || !proxy->config->system.add_forwarded)
+    return err;
+  struct address peer = tcp_remote(ingress->tcp), local = tcp_local(ingress->tcp);
+  return forwarded_add(head, &peer, &local, "http");
+}
+
 static void on_head(struct ingress *ingress) {
   struct exchange *exchange = ingress->exchange;
   ingress->request = REQUEST_BODY;
   ingress->close_after = exchange->req_head.close || ingress->proxy->draining;
-  exchange_request(exchange);
+  enum err err = mark_request(ingress, &exchange->req_head);
+  if (err == ERR_OK)
+    exchange_request(exchange);
+  else
+    exchange_fail(exchange, err);
 }
 
 /* Acts on what the reader found; false when there is nothing more to read for now. */
@@ -354,6 +367,8 @@ static void send_more(struct ingress *ingress) {
   size_t count = http1_writer_fill(&ingress->writer, iov, HTTP1_WRITE_IOV_MAX);
   if (count > 0) {
     tcp_send(ingress->tcp, iov, count);
+    if (ingress->request >= REQUEST_COMPLETE)
+      set_timer(ingress);
     return;
   }
   if (ingress->response != RESPONSE_WRITING)
@@ -420,6 +435,9 @@ static void on_timer(struct timer *timer, uint64_t now_ns) {
       ingress_read(ingress); /* it waited for an exchange */
     else
       ingress_close(ingress, false);
+  } else if (ingress->response == RESPONSE_WRITING && tcp_sending(ingress->tcp)) {
+    log_debug("%s", err_text(ERR_CLIENT_STALLED));
+    ingress_close(ingress, true);
   }
 }
 

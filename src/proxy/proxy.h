@@ -16,6 +16,7 @@
 #include "io/tcp.h"
 #include "metrics/metrics.h"
 #include "proto/fields.h"
+#include "proxy/marks.h"
 
 struct exchange;
 
@@ -34,6 +35,7 @@ struct proxy {
   struct list dead;  /* exchanges that both ends let go: freed in the tick's last step */
   struct metrics *metrics;
   struct head_limits limits;
+  char loop_mark[LOOP_MARK_MAX];
   bool server;
   bool draining; /* nothing new is begun */
   /* Where a request whose head is complete goes: the session (client mode) or the origin (server mode). Becomes the

@@ -259,12 +259,25 @@ bool session_accept_stream(void *context, struct h3_stream *stream) {
   return true;
 }
 
+static void server_request(struct exchange *exchange) {
+  const struct session *session = exchange->link;
+  enum err err = ERR_OK;
+  if (exchange->proxy->config->system.add_forwarded) {
+    struct address peer = quic_peer(session->conn), local = quic_local(session->conn);
+    err = forwarded_add(&exchange->req_head, &peer, &local, "http3");
+  }
+  if (err == ERR_OK)
+    exchange_request(exchange);
+  else
+    exchange_fail(exchange, err);
+}
+
 static void server_stream(struct h3_stream *stream) {
   struct exchange *exchange = stream->owner;
   unsigned events = stream->events;
   stream->events = 0;
   if ((events & H3_HEAD) && exchange->state == EXCHANGE_READING)
-    exchange_request(exchange);
+    server_request(exchange);
   bool answered = exchange->state == EXCHANGE_ANSWERING && exchange->resp.end == FLOW_EOF;
   if ((events & H3_BROKEN) && !answered)
     exchange_fail(exchange, stream->error != ERR_OK ? stream->error : ERR_BAD_REQUEST);

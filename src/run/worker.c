@@ -118,6 +118,7 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   proxy->server = config->general.mode == MODE_SERVER;
   proxy->limits =
       (struct head_limits){.bytes = (uint32_t)config->limits.head_size, .count = (uint32_t)config->limits.header_count};
+  loop_mark_make(proxy->loop_mark);
   list_init(&proxy->ready);
   list_init(&proxy->dead);
   timer_init(&worker->phase_timer, on_phase_timer);
