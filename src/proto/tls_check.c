@@ -76,7 +76,6 @@ static const struct {
     {MAX_CHAIN_ERROR, "the certificate chain is too long"},
     {NO_PEER_CERT, "no certificate was sent"},
     {NO_PEER_KEY, "the certificate has no usable key"},
-    {EXTKEYUSE_AUTH_E, "the certificate's extended key usage does not allow it"},
     {KEYUSE_SIGNATURE_E, "the certificate's key usage does not allow signatures"},
     {RSA_KEY_SIZE_E, "the certificate's RSA key is shorter than 2048 bits"},
     {ECC_KEY_SIZE_E, "the certificate's elliptic curve key is shorter than 256 bits"},
@@ -102,10 +101,14 @@ const char *tls_error_text(int error) {
 const char *tls_failure(struct tls_session *session, uint8_t alert, char reason[TLS_REASON_MAX]) {
   int error = wolfSSL_get_error(session->ssl, -1);
   bool known = error < 0;
+  const char *text = tls_error_text(error);
+  if (error == EXTKEYUSE_AUTH_E)
+    text = session->context->server ? "the certificate's extended key usage does not include clientAuth"
+                                    : "the certificate's extended key usage does not include serverAuth";
   if (known && alert != 0)
-    snprintf(reason, TLS_REASON_MAX, "%s (TLS alert %u, %s)", tls_error_text(error), alert, tls_alert_text(alert));
+    snprintf(reason, TLS_REASON_MAX, "%s (TLS alert %u, %s)", text, alert, tls_alert_text(alert));
   else if (known)
-    snprintf(reason, TLS_REASON_MAX, "%s", tls_error_text(error));
+    snprintf(reason, TLS_REASON_MAX, "%s", text);
   else if (alert != 0)
     snprintf(reason, TLS_REASON_MAX, "TLS alert %u, %s", alert, tls_alert_text(alert));
   else
@@ -215,9 +218,25 @@ static bool usage_ok(const struct DecodedCert *cert, bool for_server, char *reas
   return false;
 }
 
+/* wolfSSL takes SHA-1, which RFC 8446 section 4.4.2.4 forbids. Of the peer's own certificate: wolfSSL does not keep the
+   intermediates. */
+static bool signature_ok(const struct DecodedCert *cert, char *reason) {
+  switch (cert->signatureOID) {
+  case CTC_SHAwDSA:
+  case CTC_SHAwRSA:
+  case CTC_SHAwECDSA:
+  case CTC_MD5wRSA:
+  case CTC_MD2wRSA:
+    snprintf(reason, TLS_REASON_MAX, "the certificate is signed with SHA-1 or MD5");
+    return false;
+  default:
+    return true;
+  }
+}
+
 static bool certificate_ok(const struct tls_session *session, const struct DecodedCert *cert, char *reason) {
   const struct tls_context *context = session->context;
-  if (!usage_ok(cert, !context->server, reason))
+  if (!usage_ok(cert, !context->server, reason) || !signature_ok(cert, reason))
     return false;
   for (size_t i = 0; i < context->peer_name_count; i++)
     if (name_in_certificate(cert, context->peer_names[i]))
@@ -306,7 +325,7 @@ bool tls_check_own(struct tls_context *context, const char *path, const uint8_t 
   struct DecodedCert cert;
   char reason[TLS_REASON_MAX];
   bool ok = der != NULL && decode(&cert, der, der_len);
-  if (ok && !usage_ok(&cert, context->server, reason))
+  if (ok && (!usage_ok(&cert, context->server, reason) || !signature_ok(&cert, reason)))
     say(report, report_context, path, reason);
   if (der != NULL)
     wc_FreeDecodedCert(&cert);

@@ -162,12 +162,12 @@ static const struct attempt attempts[] = {
     {.what = "server with clientAuth only",
      .server = "server_client_auth",
      .verdict = CLIENT_REFUSES,
-     .refusing = "extended key usage",
+     .refusing = "extended key usage does not include serverAuth (TLS alert 42",
      .refused = "TLS alert"},
     {.what = "client with serverAuth only",
      .client = "client_server_auth",
      .verdict = SERVER_REFUSES,
-     .refusing = "extended key usage",
+     .refusing = "extended key usage does not include clientAuth (TLS alert 42",
      .refused = "TLS alert"},
     {.what = "server without extended key usage",
      .server = "server_no_eku",
@@ -194,6 +194,31 @@ static const struct attempt attempts[] = {
      .verdict = CLIENT_REFUSES,
      .refusing = "not signed by a certificate authority that we trust",
      .refused = "unknown CA"},
+    {.what = "CA of the same name",
+     .server = "server_fake_ca",
+     .verdict = CLIENT_REFUSES,
+     .refusing = "certificate",
+     .refused = "TLS alert"},
+    {.what = "key not for signatures",
+     .server = "server_no_signing",
+     .verdict = CLIENT_REFUSES,
+     .refusing = "key usage does not allow signatures",
+     .refused = "TLS alert 42"},
+    {.what = "signed with SHA-1",
+     .server = "server_sha1",
+     .verdict = CLIENT_REFUSES,
+     .refusing = "signed with SHA-1",
+     .refused = "TLS alert"},
+    {.what = "chain deeper than allowed",
+     .server = "server_too_deep",
+     .verdict = CLIENT_REFUSES,
+     .refusing = "certificate",
+     .refused = "TLS alert"},
+    {.what = "name outside the constraints",
+     .server = "server_not_permitted",
+     .verdict = CLIENT_REFUSES,
+     .refusing = "certificate",
+     .refused = "TLS alert"},
     {.what = "issuer is no CA",
      .server = "server_bad_issuer",
      .verdict = CLIENT_REFUSES,
@@ -235,6 +260,13 @@ static void test_weak_keys_of_the_peer(void **state) {
                              .refused = "TLS alert"};
   run_contexts(&attempt, careless(false, "client_rsa1024", "client_rsa1024"),
                context_of(true, "server", "client.test"));
+}
+
+static void test_nul_in_the_name(void **state) {
+  (void)state;
+  struct attempt attempt = {
+      .what = "NUL in the name", .verdict = CLIENT_REFUSES, .refusing = "handshake: ", .refused = "TLS alert"};
+  run_contexts(&attempt, context_of(false, "client", "server.test"), careless(true, "server_nul", "server_nul"));
 }
 
 static void test_key_of_another(void **state) {
@@ -356,6 +388,7 @@ static void test_files(void **state) {
   open_files("ca.pem", "client.key", "client.key", ERR_BAD_CONFIG, "no certificate in PEM form");
   open_files("ca.pem", "client.pem", "client.pem", ERR_BAD_CONFIG, "no private key in PEM form");
   open_files("client.key", "client.pem", "client.key", ERR_BAD_CONFIG, "tls.ca: ");
+  open_files("expired_ca.pem", "client.pem", "client.key", ERR_BAD_CONFIG, "the certificate has expired");
   open_files("none.pem", "client.pem", "client.key", ERR_BAD_CONFIG, "tls.ca: cannot open");
   open_files("none.pem", "none.pem", "none.key", ERR_BAD_CONFIG, "tls.key: cannot open"); /* all are reported */
 }
@@ -417,6 +450,7 @@ int main(void) {
       cmocka_unit_test(test_who_is_let_in),
       cmocka_unit_test(test_weak_keys_of_the_peer),
       cmocka_unit_test(test_key_of_another),
+      cmocka_unit_test(test_nul_in_the_name),
       cmocka_unit_test(test_no_client_certificate),
       cmocka_unit_test(test_skip_verify),
       cmocka_unit_test(test_no_verify_callback),
