@@ -263,7 +263,7 @@ static void connect_failed(struct origin_conn *conn, enum err reason, const char
   struct origin *origin = conn->origin;
   unsigned suppressed;
   if (log_rate_ok(&origin->failures, 5, conn->proxy->now_ns, &suppressed))
-    log_warn("origin %s: %s (%u more not logged)", conn->proxy->config->general.http_connect_address, why, suppressed);
+    log_warn("origin %s: %s", conn->proxy->config->general.http_connect_address, why);
   metrics_add(&conn->proxy->metrics->origin_failures, 1);
   origin->resolve_after_ns = 0;
   unsigned attempts = conn->attempts;

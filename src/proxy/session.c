@@ -105,16 +105,22 @@ static void session_up(struct session *session) {
 static void log_lost(struct session *session, bool was_up) {
   struct sessions *sessions = session->sessions;
   struct address address = quic_peer(session->conn);
-  char peer[ADDRESS_TEXT_MAX];
+  char peer[ADDRESS_TEXT_MAX], more[48] = "";
   const char *name = quic_name(session->conn), *reason = quic_reason(session->conn);
   address_text(&address, peer);
+  if (was_up) {
+    enum log_level level = quic_failed(session->conn) ? LOG_WARN : LOG_INFO;
+    log_write(level, "connection %s closed (peer %s): %s", name, peer, reason);
+    return;
+  }
+  /* Anybody can make a server's handshakes fail. */
   unsigned suppressed = 0;
-  if (was_up)
-    log_write(quic_failed(session->conn) ? LOG_WARN : LOG_INFO, "connection %s closed (peer %s): %s", name, peer,
-              reason);
-  else if (!sessions->proxy->server ||
-           log_rate_ok(&sessions->handshake_failures, REFUSAL_LOG_BURST, sessions->proxy->now_ns, &suppressed))
-    log_warn("connection %s failed (peer %s): %s (%u more not logged)", name, peer, reason, suppressed);
+  if (sessions->proxy->server &&
+      !log_rate_ok(&sessions->handshake_failures, REFUSAL_LOG_BURST, sessions->proxy->now_ns, &suppressed))
+    return;
+  if (suppressed > 0)
+    snprintf(more, sizeof more, " (%u more were not logged)", suppressed);
+  log_warn("connection %s failed (peer %s): %s%s", name, peer, reason, more);
 }
 
 /* The connection is closing or closed: its requests end now, whatever QUIC still has to say to the peer. */

@@ -15,7 +15,8 @@
 #include "proxy/origin.h"
 
 enum {
-  CLOSE_LIMIT_MS = 3000, /* for closing connections whose cancelled operations do not come back */
+  CLOSE_LIMIT_MS = 10000, /* for closing connections: cancelled operations come back within microseconds */
+  CLOSE_TICKS = 16,       /* in which CONNECTION_CLOSE goes out, unless the socket takes nothing */
 };
 
 struct worker {
@@ -26,6 +27,7 @@ struct worker {
   struct metrics *metrics;
   uint8_t phase; /* enum worker_phase */
   struct timer phase_timer;
+  uint32_t closing_ticks;
 };
 
 static void set_time(struct proxy *proxy, uint64_t now_ns, uint64_t wall_us) {
@@ -168,7 +170,10 @@ uint64_t worker_due(const struct worker *worker) {
   const struct proxy *proxy = &worker->proxy;
   bool busy = !list_empty(&proxy->ready) || !list_empty(&proxy->dead) ||
               (worker->sessions != NULL && sessions_busy(worker->sessions));
-  return busy ? 0 : timers_next(&proxy->timers);
+  if (busy)
+    return 0;
+  /* No timer tells when the last connection is closed. */
+  return worker->phase == WORKER_CLOSING ? proxy->now_ns + NS_PER_MS : timers_next(&proxy->timers);
 }
 
 void worker_wait(struct worker *worker, uint64_t now_ns) {
@@ -210,7 +215,8 @@ static void step_phase(struct worker *worker) {
     begin_closing(worker);
   else if (worker->phase == WORKER_CLOSING) {
     /* CONNECTION_CLOSE went out in this tick: nothing is gained by waiting for answers to it. */
-    if (worker->sessions != NULL && !sessions_busy(worker->sessions))
+    worker->closing_ticks++;
+    if (worker->sessions != NULL && (!sessions_busy(worker->sessions) || worker->closing_ticks > CLOSE_TICKS))
       sessions_abort(worker->sessions);
     if (closed(worker) && (worker->sessions == NULL || sessions_count(worker->sessions) == 0))
       worker->phase = WORKER_DONE;
