@@ -323,8 +323,8 @@ MALFORMED = {
     "TLS": (400, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + "\x00" * 64 + "\r\n\r\n"),
 }
 BAD_CHUNKS = ["-5\r\nhello\r\n", "+5\r\nhello\r\n", "0x5\r\nhello\r\n", "g\r\n", "\r\n", "5\r\nhelloworld\r\n",
-              "10000000000000000\r\n", "fffffffffffffffff\r\n", "5 5\r\nhello\r\n", "5\nhello\r\n", "5;a\0b\r\nhello\r\n",
-              "0\r\nX A: b\r\n\r\n", "0\r\nX-A: b\0\r\n\r\n"]
+              "10000000000000000\r\n", "fffffffffffffffff\r\n", "5 5\r\nhello\r\n", "5\nhello\r\n",
+              "5;a\0b\r\nhello\r\n", "0\r\nX A: b\r\n\r\n", "0\r\nX-A: b\0\r\n\r\n"]
 
 
 @pytest.mark.parametrize("fault", MALFORMED)
