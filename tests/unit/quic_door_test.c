@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proto/quic_priv.h"
 #include "unit/support.h"
 #include "unit/support_quic.h"
 
@@ -262,6 +263,29 @@ static void test_rebinding(void **state) {
   sim_free(sim);
 }
 
+/* A client that changes its address with a new connection ID each time, as RFC 9000 section 9.5 wants it: IDs come and
+   go, and are bounded (RELIABILITY.md Q-8). */
+static void test_migration_uses_up_ids(void **state) {
+  (void)state;
+  struct sim *sim = sim_open_pair(53);
+  assert_non_null(sim_open(sim, 8 << 20, true));
+  unsigned moved = 0;
+  for (uint16_t port = 41000; port < 41060; port++) {
+    sim_run(sim, sim_never, 30);
+    struct address fresh = sim->client_address;
+    address_set_port(&fresh, port);
+    ngtcp2_path path = quic_path(&fresh, &sim->server_address);
+    if (ngtcp2_conn_initiate_immediate_migration(sim->client->ngtcp2, &path, sim->now_ns) == 0) {
+      sim->client_address = fresh;
+      moved++;
+    }
+  }
+  assert_true(moved > 10);
+  sim_echo(sim, 120000);
+  assert_int_equal(sim->server_count, 1);
+  sim_free(sim);
+}
+
 /* What an attacker can see is sent again from elsewhere: the session stays where it is. */
 static void test_replay_from_elsewhere(void **state) {
   (void)state;
@@ -368,6 +392,7 @@ int main(void) {
       cmocka_unit_test(test_amplification),
       cmocka_unit_test(test_connections_are_bounded),
       cmocka_unit_test(test_rebinding),
+      cmocka_unit_test(test_migration_uses_up_ids),
       cmocka_unit_test(test_replay_from_elsewhere),
       cmocka_unit_test(test_mtu),
       cmocka_unit_test(test_random_datagrams),
