@@ -9,6 +9,7 @@
 
 #include "base/must.h"
 #include "proto/http1_line.h"
+#include "proto/syntax.h"
 
 enum state {
   STATE_IDLE, /* between messages: http1_reader_next */
@@ -81,10 +82,11 @@ static int on_chunk_extension(llhttp_t *parser, const char *at, size_t len) {
   return callback_end(reader, reader->extension_bytes > EXTENSION_BYTES_MAX ? ERR_BAD_REQUEST : ERR_OK);
 }
 
+/* A size that no body can have is one that somebody else will read as another. */
 static int on_chunk_header(llhttp_t *parser) {
   struct http1_reader *reader = parser->data;
   reader->overhead_allowed += CHUNK_LINE_BYTES;
-  return HPE_OK;
+  return callback_end(reader, parser->content_length > CONTENT_LENGTH_MAX ? ERR_BAD_REQUEST : ERR_OK);
 }
 
 static const llhttp_settings_t settings = {

@@ -266,6 +266,8 @@ static const struct row bad_requests[] = {
     ROW("H1-12 g", CHUNKED "5g\r\nhello\r\n0\r\n\r\n", BODY_BAD("")),
     ROW("H1-12 empty", CHUNKED "\r\nhello\r\n0\r\n\r\n", BODY_BAD("")),
     ROW("H1-12 17 digits", CHUNKED "10000000000000005\r\nhello\r\n0\r\n\r\n", BODY_BAD("")),
+    ROW("H1-12 2^64 - 1", CHUNKED "FFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n", BODY_BAD("")),
+    ROW("H1-12 2^62", CHUNKED "4000000000000000\r\nhello\r\n0\r\n\r\n", BODY_BAD("")),
     ROW("H1-12 negative", CHUNKED "1\r\nx\r\n-1\r\nhello\r\n0\r\n\r\n", BODY_BAD("x")),
     ROW("H1-13 LF", CHUNKED "5\nhello\r\n0\r\n\r\n", BODY_BAD("")),
     ROW("H1-13 CR", CHUNKED "5\rhello\r\n0\r\n\r\n", BODY_BAD("")),
