@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/must.h"
 #include "base/random.h"
 #include "proto/quic_priv.h"
@@ -33,7 +34,8 @@ static bool is_v4(const struct address *address) {
 
 static void set_packet_size(ngtcp2_settings *to, const struct quic_settings *from, const struct address *remote) {
   if (from->mtu > 0) {
-    to->max_tx_udp_payload_size = from->mtu > MTU_MIN ? (size_t)from->mtu : MTU_MIN;
+    size_t mtu = from->mtu > MTU_MIN ? (size_t)from->mtu : MTU_MIN;
+    to->max_tx_udp_payload_size = mtu < TRAIN_BYTES_MAX ? mtu : TRAIN_BYTES_MAX;
     to->no_tx_udp_payload_size_shaping = 1;
     to->no_pmtud = 1;
     return;

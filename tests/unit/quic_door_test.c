@@ -180,6 +180,18 @@ static void test_refused_while_stopping(void **state) {
   sim_free(sim);
 }
 
+static void test_refused_by_the_owner(void **state) {
+  (void)state;
+  struct sim *sim = sim_new(54);
+  sim->refuse = true;
+  sim_start(sim);
+  sim_connect(sim, "server.test");
+  assert_true(sim_run(sim, sim_over, 3000));
+  assert_string_equal(quic_reason(sim->client), "handshake: closed by the peer: CONNECTION_REFUSED");
+  assert_string_equal(quic_reason(sim->servers[0]), "handshake: closed: CONNECTION_REFUSED");
+  sim_free(sim);
+}
+
 static void test_flood_is_bounded(void **state) {
   (void)state;
   struct sim *sim = sim_new(27);
@@ -326,6 +338,13 @@ static void test_mtu(void **state) {
   assert_int_equal(stats.mtu, 1350);
   assert_int_equal(sim->largest, 1350);
   sim_free(sim);
+  sim = sim_new(35);
+  sim->client_settings.mtu = sim->server_settings.mtu = 65527;
+  sim_connect_pair(sim);
+  assert_non_null(sim_open(sim, 1 << 20, true));
+  sim_echo(sim, 10000);
+  assert_int_equal(sim->largest, 65507); /* what a datagram over IPv4 holds, and a train of one */
+  sim_free(sim);
 }
 
 /* Junk */
@@ -388,6 +407,7 @@ int main(void) {
       cmocka_unit_test(test_resets_are_limited),
       cmocka_unit_test(test_retry_token_is_bound),
       cmocka_unit_test(test_refused_while_stopping),
+      cmocka_unit_test(test_refused_by_the_owner),
       cmocka_unit_test(test_flood_is_bounded),
       cmocka_unit_test(test_amplification),
       cmocka_unit_test(test_connections_are_bounded),

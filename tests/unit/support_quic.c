@@ -198,6 +198,8 @@ static const struct quic_app echo_app = {
 };
 
 static void *opened(struct sim *sim, struct quic_conn *conn, const struct quic_app **ops, bool server) {
+  if (server && sim->refuse)
+    return NULL;
   struct sim_app *app = calloc(1, sizeof *app);
   assert_non_null(app);
   app->conn = conn;

@@ -45,6 +45,7 @@ struct sim {
   uint64_t now_ns, rng;
   uint64_t delay_ns, jitter_ns;
   uint32_t loss, duplicates; /* of 10000 datagrams */
+  bool refuse;               /* `opened` of the server refuses */
   bool cut;                  /* everything is lost */
   size_t link_mtu, largest;  /* larger UDP payloads are lost; 0: none. The largest that was sent */
   struct quic_settings client_settings, server_settings;
