@@ -8,7 +8,7 @@
 #include "base/must.h"
 #include "sim/actors.h"
 
-enum { ATTEMPTS_MAX = 8, SLOW_MS = 20, SLOW_BYTES = 8192, RECONNECT_MS = 2, PAD_LINE_MAX = 4096 };
+enum { ATTEMPTS_MAX = 8, SLOW_MS = 20, SLOW_BYTES = 8192, RECONNECT_MS = 2, RETRY_AFTER_MS = 1000, PAD_LINE_MAX = 4096 };
 
 struct client {
   struct scenario *scenario;
@@ -19,6 +19,7 @@ struct client {
   struct peer *peer;
   uint32_t carried; /* requests on this connection so far */
   bool sending, head_seen, close_after, thinking, resting, over;
+  bool wait; /* the last answer was 503: not so soon again */
   uint64_t thought_for; /* the position that the pause was for, plus one */
   struct outgoing out;
   struct message in;
@@ -96,6 +97,7 @@ static void check_head(struct client *client, struct plan *plan) {
   plan->got_status = in->status;
   plan->by_proxy = message_field(in, "Server", text, sizeof text) && strncmp(text, "ptproxy", 7) == 0;
   client->close_after = client->close_after || plan->http10;
+  client->wait = in->status == 503;
   if (message_field(in, "Connection", text, sizeof text) && strcasecmp(text, "close") == 0)
     client->close_after = true;
   if (in->framing == FRAMING_UNTIL_CLOSE && in->minor == 1 && !plan->http10)
@@ -248,7 +250,7 @@ static void begin_request(struct client *client) {
   plan->attempts++;
   plan->began_ns = world.now_ns;
   plan->reused = client->carried > 0;
-  trace(TRACE_CLIENT_BEGIN, HOST_CLIENT, plan->id, plan->attempts);
+  trace(TRACE_CLIENT_BEGIN, HOST_CLIENT, plan->id, client->peer->wire->id);
   if (client->first == client->sent) {
     message_begin(&client->in, true, plan_is(plan, "HEAD"));
     client->head_seen = false;
@@ -288,7 +290,9 @@ static bool thought(struct client *client) {
     return true;
   client->thought_for = wanted;
   client->thinking = true;
-  world_after(plan_at(client, client->sent)->think_ns, client_thought, client);
+  uint64_t wait_ns = client->wait ? rng_below(&rng, RETRY_AFTER_MS) * NS_PER_MS : 0;
+  client->wait = false;
+  world_after(wait_ns + plan_at(client, client->sent)->think_ns, client_thought, client);
   return false;
 }
 

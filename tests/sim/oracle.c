@@ -70,7 +70,7 @@ static bool response_allowed(const struct plan *plan, const struct allowed *allo
 
 static const char *judge(const struct plan *plan, const struct allowed *allowed) {
   bool leaves = plan->client == CLIENT_CUTS_REQUEST || plan->client == CLIENT_CUTS_RESPONSE;
-  if (!plan_repeatable(plan) && !plan_is(plan, "PUT") && plan->origin_requests > plan->attempts)
+  if (plan_is(plan, "POST") && plan->origin_requests > 1)
     return "reached the origin twice";
   if (plan->client == CLIENT_CUTS_REQUEST && plan->origin_bodies > 0)
     return "a cut request reached the origin as complete";
@@ -119,13 +119,17 @@ bool oracle_check(const struct scenario *scenario, bool (*trouble)(uint64_t from
 }
 
 void oracle_summary(const struct scenario *scenario, char *out, size_t size) {
-  unsigned outcomes[4] = {0}, own = 0, unanswered = 0;
+  unsigned outcomes[4] = {0}, own[600] = {0}, owns = 0, unanswered = 0;
   for (uint32_t i = 0; i < scenario->exchanges; i++) {
     const struct plan *plan = &scenario->plans[i];
     outcomes[plan->outcome]++;
-    own += plan->outcome == OUTCOME_RESPONSE && plan->by_proxy;
+    if (plan->outcome == OUTCOME_RESPONSE && plan->by_proxy) {
+      own[plan->got_status % 600]++;
+      owns++;
+    }
     unanswered += plan->outcome == OUTCOME_CUT && plan->unanswered;
   }
-  snprintf(out, size, "%u of the origin, %u of the proxy, %u cut (%u without a byte), %u left", 
-           outcomes[OUTCOME_RESPONSE] - own, own, outcomes[OUTCOME_CUT], unanswered, outcomes[OUTCOME_LEFT]);
+  snprintf(out, size, "%u of the origin, %u of the proxy (408: %u, 502: %u, 503: %u, 504: %u), %u cut (%u without a byte), %u left",
+           outcomes[OUTCOME_RESPONSE] - owns, owns, own[408], own[502], own[503], own[504], outcomes[OUTCOME_CUT],
+           unanswered, outcomes[OUTCOME_LEFT]);
 }

@@ -174,7 +174,7 @@ static void on_head(struct origin_conn *conn) {
   in->check = true;
   conn->plan = plan;
   actors_note_progress();
-  trace(TRACE_ORIGIN_REQUEST, HOST_SERVER, id, plan->origin_requests);
+  trace(TRACE_ORIGIN_REQUEST, HOST_SERVER, id, conn->peer->wire->id);
   bool early = plan->origin == ORIGIN_EARLY || plan->origin == ORIGIN_EARLY_CLOSE;
   if (early)
     start_answer(conn);

@@ -185,16 +185,26 @@ void pair_run_until(uint64_t until_ns) {
 
 /* --- the end --- */
 
-static void check_transient(void *context, const struct pool *pool) {
-  static const char *const transient[] = {"exchanges", "streams", "spans", "chunks_large", "chunks_small"};
+static void print_pool(void *context, const struct pool *pool) {
   (void)context;
-  for (size_t i = 0; i < sizeof transient / sizeof transient[0]; i++) {
-    if (strcmp(pool->name, transient[i]) == 0 && pool->live > 0)
-      world_fail("%u of pool %s are in use with nothing in flight", pool->live, pool->name);
-  }
+  fprintf(stderr, "  %-20s %u in use, %u at most\n", pool->name, pool->live, pool->live_max);
 }
 
-void pair_check_idle(void) { pool_each(check_transient, NULL); }
+static void check_transient(void *context, const struct pool *pool) {
+  static const char *const transient[] = {"exchanges", "streams", "spans", "chunks_large", "chunks_small"};
+  bool *bad = context;
+  for (size_t i = 0; i < sizeof transient / sizeof transient[0]; i++)
+    *bad = *bad || (strcmp(pool->name, transient[i]) == 0 && pool->live > 0);
+}
+
+void pair_check_idle(void) {
+  bool bad = false;
+  pool_each(check_transient, &bad);
+  if (!bad)
+    return;
+  pool_each(print_pool, NULL);
+  world_fail("something of exchanges is in use with nothing in flight");
+}
 
 void pair_drain(int host) {
   worker_drain(ends[host].worker);

@@ -145,21 +145,22 @@ static void settle(struct plan *plan, struct rng *rng) {
                   plan->client == CLIENT_STALLS;
   if ((no_up && needs_up) || (no_down && plan->client == CLIENT_CUTS_RESPONSE))
     plan->client = CLIENT_PLAIN;
+  if (plan->client == CLIENT_SLOW_READER || plan->client == CLIENT_SLOW_WRITER || plan->origin == ORIGIN_TRICKLES) {
+    plan->down_bytes = plan->down_bytes < 300000 ? plan->down_bytes : 300000;
+    plan->up_bytes = plan->up_bytes < 300000 ? plan->up_bytes : 300000;
+  }
   bool cuts_down = plan->origin == ORIGIN_CUTS_BODY || plan->origin == ORIGIN_RESETS_BODY;
   bool early = plan->origin == ORIGIN_EARLY || plan->origin == ORIGIN_EARLY_CLOSE;
   if ((no_down && cuts_down) || (no_up && early))
     plan->origin = ORIGIN_PLAIN;
-  if (plan->origin == ORIGIN_CUTS_BODY && plan->down_framing == FRAMING_UNTIL_CLOSE)
-    plan->down_framing = FRAMING_CHUNKED;
+  bool ends_so = plan->down_framing == FRAMING_UNTIL_CLOSE;
+  if (ends_so && (plan->origin == ORIGIN_CUTS_BODY || plan->origin == ORIGIN_EARLY))
+    plan->down_framing = FRAMING_CHUNKED; /* a close would be complete, or destroy the answer */
   if (plan->client == CLIENT_CUTS_REQUEST || plan->client == CLIENT_STALLS)
     plan->up_stop = rng_below(rng, plan->up_bytes);
   if (plan->origin == ORIGIN_CUTS_BODY || plan->origin == ORIGIN_RESETS_BODY ||
       plan->client == CLIENT_CUTS_RESPONSE)
     plan->down_stop = rng_below(rng, plan->down_bytes);
-  if (plan->client == CLIENT_SLOW_READER || plan->client == CLIENT_SLOW_WRITER || plan->origin == ORIGIN_TRICKLES) {
-    plan->down_bytes = plan->down_bytes < 300000 ? plan->down_bytes : 300000;
-    plan->up_bytes = plan->up_bytes < 300000 ? plan->up_bytes : 300000;
-  }
   if (plan->origin == ORIGIN_SLOW)
     plan->answer_ns = MS(rng_between(rng, 10, 1500));
   plan->informed = plan->origin == ORIGIN_INFORMS;

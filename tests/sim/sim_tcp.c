@@ -29,9 +29,10 @@ struct tcp {
   uint32_t magic;
   uint8_t state, events, wanted, armed;
   bool ended, sending, shutting, reset;
-  bool connect_inflight, send_inflight;
+  bool connect_inflight, send_inflight, cancel_inflight;
   bool send_blocked; /* in flight, and waits for room */
   bool refused;      /* the connect will fail */
+  bool ignored;      /* the connect gets no answer */
   struct tcp_stack *stack;
   struct list ready; /* in the stack's ready or dead list */
   struct list node;  /* in the stack's all */
@@ -82,15 +83,19 @@ static void break_now(struct tcp *tcp, const char *why) {
     tcp->failure = why;
   tcp->state = TCP_BROKEN;
   tcp->armed = TCP_INPUT_OFF;
-  trace(TRACE_TCP_FAILED, tcp->stack->ring->host, 1, 0);
+  trace(TRACE_TCP_FAILED, tcp->stack->ring->host, tcp->wire->id, 0);
   raise_event(tcp, TCP_FAILED);
 }
 
 static void die_if_idle(struct tcp *tcp) {
-  if (tcp->state != TCP_DYING || tcp->connect_inflight || tcp->send_inflight)
-    return;
-  list_push(&tcp->stack->dead, &tcp->ready);
+  if (tcp->state == TCP_DYING && !tcp->connect_inflight && !tcp->send_inflight && !tcp->cancel_inflight)
+    list_push(&tcp->stack->dead, &tcp->ready);
+}
+
+/* An operation of a closed connection has come back, which ends the wait. */
+static void came_back(struct tcp *tcp) {
   host_wake(tcp->stack->ring->host);
+  die_if_idle(tcp);
 }
 
 /* --- receive --- */
@@ -128,7 +133,7 @@ static bool receive_piece(struct tcp *tcp) {
   pipe_read(&tcp->wire->to_tcp, chunk->data, len);
   chunk->used = (uint32_t)len;
   input_push(tcp, chunk);
-  trace(TRACE_TCP_RECEIVED, ring->host, len, tcp->armed);
+  trace(TRACE_TCP_RECEIVED, ring->host, tcp->wire->id, len);
   raise_event(tcp, TCP_INPUT);
   return true;
 }
@@ -227,7 +232,7 @@ static void send_now(struct tcp *tcp) {
   gather(tcp, len, true);
   tcp->send_inflight = false;
   tcp->sent_bytes = len;
-  trace(TRACE_TCP_SENT, tcp->stack->ring->host, len, tcp->send_bytes);
+  trace(TRACE_TCP_SENT, tcp->stack->ring->host, tcp->wire->id, len);
   raise_event(tcp, TCP_SENT);
   if (tcp->shutting && len == tcp->send_bytes)
     pipe_fin(&tcp->wire->to_peer);
@@ -239,7 +244,7 @@ static void send_complete(void *context) {
   if (tcp->state == TCP_DYING) {
     gather(tcp, tcp->send_bytes, false);
     tcp->send_inflight = false;
-    die_if_idle(tcp);
+    came_back(tcp);
   } else if (tcp->state == TCP_BROKEN) {
     tcp->send_inflight = tcp->sending = false;
   } else if (!tcp->wire->to_tcp.reset_arrived) {
@@ -319,7 +324,7 @@ static void connect_complete(void *context) {
   must(tcp->magic == TCP_MAGIC && tcp->connect_inflight);
   tcp->connect_inflight = false;
   if (tcp->state == TCP_DYING) {
-    die_if_idle(tcp);
+    came_back(tcp);
   } else if (!tcp->refused) {
     tcp->state = TCP_OPEN;
     tcp->wire->peer.connected = true;
@@ -339,11 +344,12 @@ struct tcp *tcp_connect(struct tcp_stack *stack, const struct address *address, 
     return NULL;
   tcp->on_event = on_event;
   tcp->owner = owner;
-  trace(TRACE_TCP_CONNECT, stack->ring->host, 0, 0);
+  trace(TRACE_TCP_CONNECT, stack->ring->host, wire->id, 0);
   enum verdict verdict = server->verdict(server->context);
-  if (verdict == VERDICT_IGNORE)
-    return tcp; /* until its owner has waited long enough */
   tcp->refused = verdict == VERDICT_REFUSE;
+  tcp->ignored = verdict == VERDICT_IGNORE;
+  if (tcp->ignored)
+    return tcp; /* until its owner has waited long enough */
   tcp->connect_inflight = true;
   world_after(world.exact ? 0 : rng_between(&world.tcp, 10, 200) * NS_PER_US, connect_complete, tcp);
   return tcp;
@@ -369,7 +375,7 @@ static void show_accepted(struct tcp *tcp) {
   listener->pending--;
   tcp->listener = NULL;
   tcp->state = TCP_OPEN;
-  trace(TRACE_TCP_ACCEPT, tcp->stack->ring->host, listener->closing, 0);
+  trace(TRACE_TCP_ACCEPT, tcp->stack->ring->host, tcp->wire->id, listener->closing);
   if (listener->closing)
     tcp_close(tcp, true, NULL, NULL);
   else
@@ -383,6 +389,13 @@ void tcp_own(struct tcp *tcp, tcp_event_f *on_event, void *owner) {
   tcp->owner = owner;
 }
 
+static void cancelled(void *context) {
+  struct tcp *tcp = context;
+  must(tcp->magic == TCP_MAGIC && tcp->cancel_inflight);
+  tcp->cancel_inflight = false;
+  came_back(tcp);
+}
+
 void tcp_close(struct tcp *tcp, bool reset, tcp_buried_f *buried, void *owner) {
   must(tcp->magic == TCP_MAGIC && tcp->state != TCP_DYING && tcp->listener == NULL);
   tcp->state = TCP_DYING;
@@ -394,8 +407,13 @@ void tcp_close(struct tcp *tcp, bool reset, tcp_buried_f *buried, void *owner) {
   tcp->input_bytes = 0;
   while (tcp->input_first != NULL)
     input_pop(tcp);
-  trace(TRACE_TCP_CLOSE, tcp->stack->ring->host, reset, tcp->send_inflight);
+  trace(TRACE_TCP_CLOSE, tcp->stack->ring->host, tcp->wire->id, reset);
   send_unblock(tcp);
+  bool waiting = tcp->armed != TCP_INPUT_OFF || tcp->ignored;
+  if (waiting && !tcp->ended) { /* for input, or for an answer that never comes */
+    tcp->cancel_inflight = true;
+    world_after(world.exact ? 0 : rng_below(&world.tcp, SEND_DELAY_US_MAX) * NS_PER_US, cancelled, tcp);
+  }
   die_if_idle(tcp);
 }
 
@@ -513,7 +531,7 @@ void tcp_bury(struct tcp_stack *stack) {
   struct list *node;
   while ((node = list_pop(&stack->dead)) != NULL) {
     struct tcp *tcp = container_of(node, struct tcp, ready);
-    must(tcp->state == TCP_DYING && !tcp->connect_inflight && !tcp->send_inflight);
+    must(tcp->state == TCP_DYING && !tcp->connect_inflight && !tcp->send_inflight && !tcp->cancel_inflight);
     list_remove(&tcp->node);
     hang_up(tcp);
     if (tcp->buried != NULL)

@@ -22,6 +22,7 @@ struct hop {
 
 static struct wire_server server;
 static struct list wires = {&wires, &wires};
+static uint32_t wire_count;
 
 void wires_open(const struct wire_server *wanted) { server = *wanted; }
 
@@ -52,6 +53,7 @@ struct wire *wire_new(int host) {
   must(wire != NULL);
   list_init(&wire->node);
   list_push(&wires, &wire->node);
+  wire->id = ++wire_count;
   wire->host = host;
   wire->peer.wire = wire;
   pipe_open(&wire->to_tcp, wire);
@@ -196,7 +198,7 @@ static void knock(void *context) {
     peer->connected = true;
   } else {
     peer->refused = true;
-    trace(TRACE_TCP_FAILED, peer->wire->host, 0, 0);
+    trace(TRACE_TCP_FAILED, peer->wire->host, peer->wire->id, 0);
   }
   peer_notify(peer);
 }

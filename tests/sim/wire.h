@@ -42,6 +42,7 @@ struct peer {
 
 struct wire {
   struct list node;
+  uint32_t id; /* for the trace */
   int host;
   struct tcp *tcp; /* NULL: not there yet, or buried */
   struct pipe to_tcp, to_peer;

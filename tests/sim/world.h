@@ -19,13 +19,13 @@ enum trace_kind {
   TRACE_LINK_SEND, /* a: bytes, b: destination port */
   TRACE_LINK_DROP, /* a: bytes, b: enum link_drop */
   TRACE_LINK_ARRIVE,
-  TRACE_TCP_CONNECT,
+  TRACE_TCP_CONNECT, /* a of all these: the connection */
   TRACE_TCP_ACCEPT,
-  TRACE_TCP_SENT, /* a: bytes */
+  TRACE_TCP_SENT, /* b: bytes */
   TRACE_TCP_RECEIVED,
   TRACE_TCP_FAILED,
-  TRACE_TCP_CLOSE, /* a: 1 with reset */
-  TRACE_CLIENT_BEGIN, /* a: exchange */
+  TRACE_TCP_CLOSE, /* b: 1 with reset */
+  TRACE_CLIENT_BEGIN, /* a: exchange, b: its connection */
   TRACE_CLIENT_END,   /* a: exchange, b: outcome and status */
   TRACE_ORIGIN_REQUEST,
   TRACE_ORIGIN_RESPONSE,
