@@ -114,7 +114,8 @@ def test_check_finds_every_problem(tmp_path, good):
     assert len(lines) == 9, "a line each, and nothing else"
 
 
-@pytest.mark.parametrize("text, said", [("", "empty|end"), ("{", "end|expected|\\d"), ("[]", "object"), ("{]", "line 1"),
+@pytest.mark.parametrize("text, said", [("", "empty|end"), ("{", "end|expected|\\d"), ("[]", "object"),
+                                        ("{]", "line 1"),
                                         ('{"general": {\n "mode": "client",,\n}}', "line 2"),
                                         ("{} trailing", "after|line 1"), ("\0", "."), ("{/* no end", "comment")])
 def test_check_of_what_is_not_json(tmp_path, text, said):
@@ -137,13 +138,14 @@ def test_files_that_cannot_be_read(tmp_path, good):
 def test_certificates_and_keys_are_checked(tmp_path, good, identities):
     shutil.copy(identities.client.key, tmp_path / "other.key")
     (tmp_path / "text.pem").write_text("nothing of the kind\n")
-    for tls, said in (({"key": "other.key"}, "match"), ({"cert": "text.pem"}, "tls.cert"), ({"ca": "text.pem"}, "tls.ca"),
-                      ({"key": "text.pem"}, "tls.key")):
+    for tls, said in (({"key": "other.key"}, "match"), ({"cert": "text.pem"}, "tls.cert"),
+                      ({"ca": "text.pem"}, "tls.ca"), ({"key": "text.pem"}, "tls.key")):
         done = check(tmp_path, merge(good, {"tls": tls}))
         assert done.returncode == 78 and re.search(said, done.stdout), (tls, done.stdout)
 
 
-@pytest.mark.parametrize("what, said", [(PAST, "expired"), (FUTURE, "not valid yet"), ({"usage": "clientAuth"}, "usage")])
+@pytest.mark.parametrize("what, said", [(PAST, "expired"), (FUTURE, "not valid yet"),
+                                        ({"usage": "clientAuth"}, "usage")])
 def test_own_certificates_that_no_peer_will_accept(tmp_path, good, what, said):
     """A warning: the peer decides, and a clock may be wrong."""
     made = Authority(tmp_path).issue("bad", "server.test", **{"usage": "serverAuth", **what})

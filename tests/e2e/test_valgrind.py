@@ -1,8 +1,8 @@
 """Both ends under valgrind, from start to graceful stop: no error, and every block of the heap given back.
 
-Nothing is suppressed. valgrind 3.19 knows io_uring but takes io_uring_enter for a call that does not block: it holds its
-one lock in it, and the thread that waits for signals runs only when the worker's time slice is over. So requests go on
-until the end has come; without them, SIGTERM would wait for ever.
+Nothing is suppressed. valgrind 3.19 knows io_uring but takes io_uring_enter for a call that does not block: it holds
+its one lock in it, and the thread that waits for signals runs only when the worker's time slice is over. So requests go
+on until the end has come; without them, SIGTERM would wait for ever.
 """
 
 import re
