@@ -1,19 +1,15 @@
 """ptproxy against HTTP/3 software that is not ours: each mode alone, with the other end of the session a stranger.
 
-test_peers.py shows that the strangers work with one another. What ptproxy is started with here is in the class Ptproxy
-and the fixtures below it; PTPROXY in the environment names another binary (of a sanitizer build, say).
+test_peers.py shows that the strangers work with one another.
 """
 
 import http.client
-import json
-import os
-import re
-import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
+import harness
 import peers
 import pytest
+from harness import wait_for
 from payload import payload, receipt, sha256
 from peers import MEGABYTE
 
@@ -24,40 +20,18 @@ SIZES = range(1000, 1000 + PARALLEL)
 RECEIPT = receipt("POST", payload(MEGABYTE))
 
 
-class Ptproxy(peers.Server):
-    """The daemon on a configuration; `port` is that of the session, `http_port` in client mode the one for requests."""
+def configuration(certificates, identity, quic_port, **general):
+    return {
+        "general": {"quic_port": quic_port, "bind_address": "127.0.0.1", **general},
+        "tls": {"ca": str(certificates.ca), "cert": str(identity.cert), "key": str(identity.key)},
+    }
 
-    def __init__(self, directory, certificates, identity, quic_port, **general):
-        directory.mkdir(parents=True, exist_ok=True)
-        self.http_port = None
-        if general["mode"] == "client":
-            self.http_port = peers.free_tcp_port()
-            general["http_bind_address"] = f"127.0.0.1:{self.http_port}"
-        configuration = directory / "config.json"
-        configuration.write_text(json.dumps({
-            "general": {"quic_port": quic_port, "bind_address": "127.0.0.1", **general},
-            "tls": {"ca": str(certificates.ca), "cert": str(identity.cert), "key": str(identity.key)},
-        }))
-        binary = os.environ.get("PTPROXY", peers.TOP / "build/release/ptproxy")
-        super().__init__([binary, "-c", configuration], directory, quic_port)
 
-    def ready(self):
-        if self.http_port is None:
-            return super().ready()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.http_port)) == 0
-
-    def wait_log(self, pattern, timeout=5):
-        """Waits for a line that has `pattern`: the other end may know of a failure before this one has logged it."""
-        end = time.monotonic() + timeout
-        while not re.search(pattern, self.log.read_text()):
-            assert time.monotonic() < end, f"no line with '{pattern}' in the log:\n{self.log.read_text()}"
-            time.sleep(0.02)
-
+class ClientMode(harness.ClientDaemon):
     def request(self, method, path, body=None, headers=(), timeout=30):
         """A request over a connection of its own. Host is the peer's name: nginx and Caddy, when they want client
         certificates, answer 421 if it is not the name of the handshake."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout)
+        connection = http.client.HTTPConnection(*self.http, timeout=timeout)
         try:
             connection.request(method, path, body, {"Host": "server.test", **dict(headers)},
                                encode_chunked="Transfer-Encoding" in dict(headers))
@@ -66,25 +40,20 @@ class Ptproxy(peers.Server):
         finally:
             connection.close()
 
-    def wait_tunnel(self, timeout=10):
-        end = time.monotonic() + timeout
-        while self.request("GET", "/n/0")[0].status == 503:
-            assert time.monotonic() < end, f"no session after {timeout} s:\n{self.log.read_text()}"
-            time.sleep(0.05)
-
-    def stop_gracefully(self):
-        status = self.stop()
-        assert status == 0, f"exit status {status} after SIGTERM:\n{self.log.read_text()}"
+    def wait_tunnel(self):
+        wait_for(lambda: self.request("GET", "/n/0")[0].status != 503, what="the session")
 
 
 def server_mode(directory, certificates, origin):
-    return Ptproxy(directory, certificates, certificates.server, peers.free_udp_port(), mode="server",
-                   peer_hostname="client.test", http_connect_address=origin.address)
+    return harness.Daemon(directory, configuration(
+        certificates, certificates.server, peers.free_udp_port(), mode="server", peer_hostname="client.test",
+        http_connect_address=origin.address))
 
 
 def client_mode(directory, certificates, port, identity=None, peer_hostname="server.test"):
-    return Ptproxy(directory, certificates, identity or certificates.client, port, mode="client",
-                   peer_hostname=peer_hostname, connect_address="127.0.0.1")
+    return ClientMode(directory, configuration(
+        certificates, identity or certificates.client, port, mode="client", peer_hostname=peer_hostname,
+        connect_address="127.0.0.1", http_bind_address=f"127.0.0.1:{peers.free_tcp_port()}"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +61,7 @@ def server(tmp_path_factory, certificates, origin):
     """ptproxy in server mode, the same one for all clients."""
     server = server_mode(tmp_path_factory.mktemp("server"), certificates, origin)
     yield server
-    server.stop_gracefully()
+    server.stop()
 
 
 # curl -> server mode
@@ -147,7 +116,7 @@ def test_curl_is_refused(tmp_path, certificates, origin, who):
         server.wait_log(r"127\.0\.0\.1.*(?i:certificate|name)")
         assert curl(server, certificates, "/n/1000") == payload(1000)
     finally:
-        server.stop_gracefully()
+        server.stop()
 
 
 # aioquic -> server mode
@@ -237,7 +206,7 @@ def client(request, tmp_path_factory, certificates, origin):
             client.wait_tunnel()
             yield client
         finally:
-            client.stop_gracefully()
+            client.stop()
     finally:
         peer.stop()
 
@@ -282,7 +251,7 @@ def test_client_gets_from_gtlsserver(certificates, tmp_path):
             response, body = client.request("GET", "/file")
             assert (response.status, body) == (200, payload(MEGABYTE))
         finally:
-            client.stop_gracefully()
+            client.stop()
     finally:
         peer.stop()
 
@@ -303,7 +272,7 @@ def test_client_of_another_ca_is_refused(certificates, origin, tmp_path, kind):
             assert client.request("GET", "/n/1000")[0].status in statuses
             assert len(origin.requests) == before
         finally:
-            client.stop_gracefully()
+            client.stop()
     finally:
         peer.stop()
 
@@ -323,6 +292,6 @@ def test_client_refuses_server(certificates, origin, tmp_path, fault):
             assert b"tunnel not established" in body
             assert len(origin.requests) == before
         finally:
-            client.stop_gracefully()
+            client.stop()
     finally:
         peer.stop()
