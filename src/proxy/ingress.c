@@ -60,6 +60,7 @@ struct ingress {
   uint8_t request;  /* enum request_part */
   uint8_t response; /* enum response_part */
   bool close_after; /* the connection ends with this response */
+  bool continued;   /* 100 Continue was passed on */
   uint32_t drained_bytes;
 };
 
@@ -158,6 +159,7 @@ static bool begin_exchange(struct ingress *ingress) {
   if (exchange == NULL)
     return false;
   ingress->exchange = exchange;
+  ingress->continued = false;
   ingress->drained_bytes = 0;
   http1_reader_next(&ingress->reader, &exchange->req_head, &exchange->req, &exchange->req_trailers, false);
   return true;
@@ -313,10 +315,6 @@ static void finish_exchange(struct ingress *ingress) {
 
 static void response_written(struct ingress *ingress) {
   struct exchange *exchange = ingress->exchange;
-  /* A client that waits for 100 Continue and gets this instead may or may not send the body: nobody can tell where the
-     next request would begin (RFC 9110 section 10.1.1). */
-  if (ingress->request == REQUEST_BODY && exchange->req_head.expects_continue)
-    ingress->close_after = true;
   if (ingress->close_after && ingress->request == REQUEST_COMPLETE && tcp_input_bytes(ingress->tcp) == 0) {
     ingress->exchange = NULL;
     exchange_near_done(exchange);
@@ -333,10 +331,19 @@ static void response_written(struct ingress *ingress) {
   }
 }
 
+/* A client that waits for 100 Continue and gets the final response instead may or may not send the body: nobody can
+   tell where the next request would begin (RFC 9110 section 10.1.1). */
+static bool body_uncertain(const struct ingress *ingress) {
+  const struct exchange *exchange = ingress->exchange;
+  return ingress->request == REQUEST_BODY && exchange->req_head.expects_continue && !ingress->continued &&
+         exchange->req.pushed == 0;
+}
+
 static bool start_response(struct ingress *ingress) {
   struct exchange *exchange = ingress->exchange;
   const struct proxy *proxy = ingress->proxy;
   bool http10 = exchange->req_head.minor_version == 0;
+  ingress->close_after = ingress->close_after || body_uncertain(ingress);
   struct http1_reply_style style = {
       .client_http10 = http10,
       .request_was_head = head_method_is(&exchange->req_head, "HEAD"),
@@ -359,6 +366,7 @@ static void write_informational(struct ingress *ingress, const struct head *head
   /* HTTP/1.0 knows no 1xx (RFC 9110 section 15.2). One that finds no chunk is lost: they are optional. */
   if (exchange->req_head.minor_version != 0 && http1_write_informational(&ingress->writer, head) != ERR_OK)
     log_debug("an informational response was dropped: no buffer");
+  ingress->continued = ingress->continued || head->status == 100;
   exchange_informed(exchange);
 }
 
