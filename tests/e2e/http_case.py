@@ -32,8 +32,8 @@ REPLY, and the client gets that. An `s<` after an `s>` or `s!` begins the next e
 same segment as its last bytes, a canary: it must be answered in its turn, or must never reach the origin.
 
 Messages are compared byte by byte but for this: a chunked body counts as one chunk; a Date that is the present time,
-which every final response must have if it has no other, is left out, and so is the mark by which a proxy knows a request
-that comes round (CDN-Loop), which every request must have.
+which every final response must have if it has no other, is left out, and so is the mark by which a proxy knows a
+request that comes round (CDN-Loop), which every request must have.
 """
 
 import email.utils
@@ -83,6 +83,10 @@ class Case:
     informed: bool = False
     partial: bool = False  # what comes to the origin beside the exchanges may be the beginning of a request
     pair: str = "{}"
+
+    def label(self):
+        """Short enough for a line, and of one file."""
+        return f"{self.place.split('.')[0]}: {self.name}"[:100]
 
     def sent(self):
         return b"".join(step for step in self.sends if isinstance(step, bytes))

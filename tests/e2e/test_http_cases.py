@@ -39,7 +39,7 @@ def test_there_are_enough():
     assert len(CASES) >= CASES_MIN
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{case.place.split('.')[0]}: {case.name}" for case in CASES])
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case.label() for case in CASES])
 def test_case(number, pairs, origin):
     case = CASES[number]
     problems = run_case(case, number, pairs(case.pair), origin)
