@@ -62,7 +62,7 @@ void tcp_bury(struct tcp_stack *stack);
 /* Connections that are not yet buried. */
 uint32_t tcp_count(const struct tcp_stack *stack);
 
-/* Listens on |address| (IP or UNIX; SO_REUSEPORT on IP; a stale UNIX socket file is replaced) and accepts until
+/* Listens on |address| (IP or UNIX; a stale UNIX socket file is replaced) and accepts until
    tcp_unlisten. ERR_SYSTEM: |reason| gets a sentence. */
 must_use enum err tcp_listen(struct tcp_stack *stack, const struct address *address, tcp_accept_f *accept,
                              void *context, struct tcp_listener **listener, char *reason, size_t reason_size);

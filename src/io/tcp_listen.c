@@ -156,12 +156,15 @@ static int listen_on(const struct tcp_config *config, const struct address *addr
     remove_stale_socket(address);
   } else {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   }
   if (family == AF_INET6)
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_wildcard_v6(address) ? &off : &on, sizeof off);
   tcp_set_options(config, fd, family);
-  if (bind(fd, &address->any, address->len) != 0 || listen(fd, BACKLOG) != 0) {
+  bool bound = bind(fd, &address->any, address->len) == 0;
+  if (bound &&
+      family != AF_UNIX) /* after bind: a port that another process has is an error, not a share of its calls */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  if (!bound || listen(fd, BACKLOG) != 0) {
     int error = errno;
     close(fd);
     errno = error;

@@ -35,7 +35,7 @@ struct udp_counters {
   uint64_t truncated, send_errors, out_of_buffers;
 };
 
-/* Opens, binds (SO_REUSEADDR off, SO_REUSEPORT on), sets buffers, IP_MTU_DISCOVER = PROBE, UDP_GRO, packet info when
+/* Opens, binds (SO_REUSEADDR off), sets buffers, IP_MTU_DISCOVER = PROBE, UDP_GRO, packet info when
    bound to the wildcard address, and starts to receive. ERR_SYSTEM: |reason| gets a sentence. */
 must_use enum err udp_open(struct udp **udp, struct ring *ring, const struct udp_config *config, char *reason,
                            size_t reason_size);

@@ -61,15 +61,12 @@ static void set_options(struct udp *udp, const struct udp_config *config, int fd
   }
 }
 
-/* Two sockets that share a port on purpose name it; for port 0 the kernel would choose one that is shared already. */
+/* SO_REUSEPORT comes after bind: another process that has the port, or comes later for it, is an error and not a share
+   of its datagrams; further sockets of this process can still join. */
 static int bind_to(int fd, const struct address *address) {
-  bool named = address_port(address) != 0;
-  if (named)
-    set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (bind(fd, &address->any, address->len) != 0)
     return -1;
-  if (!named)
-    set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   return 0;
 }
 
