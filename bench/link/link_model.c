@@ -28,12 +28,16 @@ const struct link_settings link_settings_default = {
     .reorder_ns = 5 * NS_PER_MS,
 };
 
-/* splitmix64 (Steele, Lea, Flood 2014), whose state after n steps is the seed plus n times a constant. */
-static uint64_t draw_bits(const struct link_direction *direction, uint64_t number, enum draw draw) {
-  uint64_t z = direction->seed + (number * DRAWS + (uint64_t)draw + 1) * 0x9e3779b97f4a7c15;
+/* Output number |step| of splitmix64 (Steele, Lea, Flood 2014): its state is the seed plus so many times a constant. */
+static uint64_t splitmix(uint64_t seed, uint64_t step) {
+  uint64_t z = seed + (step + 1) * 0x9e3779b97f4a7c15;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
   return z ^ (z >> 31);
+}
+
+static uint64_t draw_bits(const struct link_direction *direction, uint64_t number, enum draw draw) {
+  return splitmix(direction->seed, number * DRAWS + (uint64_t)draw);
 }
 
 /* In [0, 1). */
@@ -48,8 +52,7 @@ static bool draw_chance(const struct link_direction *direction, uint64_t number,
 void link_direction_open(struct link_direction *direction, uint64_t seed, unsigned which, uint64_t now_ns) {
   must(which < 2);
   *direction = (struct link_direction){.settings = link_settings_default};
-  /* Far apart in the sequence: 2^63 steps. */
-  direction->seed = seed * 0x9e3779b97f4a7c15 + ((uint64_t)which << 63);
+  direction->seed = splitmix(seed, which); /* neighbouring seeds must not give neighbouring sequences */
   link_direction_restart(direction, now_ns);
 }
 
