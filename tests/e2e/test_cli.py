@@ -176,6 +176,17 @@ def test_examples(tmp_path, identities, name):
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_configurations_of_the_readme(tmp_path, identities):
+    text = (peers.TOP / "README.md").read_text()
+    blocks = re.findall(r"```json\n(.*?)```", text, re.S)
+    assert len(blocks) == 2
+    for block, identity in zip(blocks, (identities.client, identities.server), strict=True):
+        for file, path in zip(re.findall(r"\w+\.(?:pem|key)", block), (identities.ca, identity.cert, identity.key)):
+            shutil.copy(path, tmp_path / file)
+        done = check(tmp_path, block)
+        assert (done.returncode, done.stdout) == (0, "")
+
+
 # --dump
 
 
