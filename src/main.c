@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "config/config.h"
 #include "run/credentials.h"
 #include "run/daemon.h"
@@ -77,11 +76,6 @@ static void print_problem(void *context, bool fatal, const char *text) {
   fprintf(context, "%s%s\n", fatal ? "" : "warning: ", text);
 }
 
-/* |context| is a stream in memory: how to log is known only when all is read. */
-static void keep_problem(void *context, bool fatal, const char *text) {
-  fprintf(context, "%c%s\n", fatal ? 'E' : 'W', text);
-}
-
 static int check(const char *path) {
   struct config *config;
   if (config_load(path, print_problem, stdout, &config) != ERR_OK)
@@ -100,27 +94,6 @@ static int dump(const char *path) {
   return STATUS_OK;
 }
 
-static int run(const char *path) {
-  struct config *config;
-  char *problems = NULL;
-  size_t size;
-  FILE *kept = open_memstream(&problems, &size);
-  if (kept == NULL)
-    return STATUS_FAILED;
-  enum err err = config_load(path, keep_problem, kept, &config);
-  fclose(kept);
-  if (err == ERR_OK)
-    log_setup((enum log_level)config->log.level, config->log.json);
-  for (char *line = problems, *end; line != NULL && (end = strchr(line, '\n')) != NULL; line = end + 1) {
-    *end = '\0';
-    log_write(*line == 'E' ? LOG_ERROR : LOG_WARN, "%s", line + 1);
-  }
-  free(problems);
-  int status = err == ERR_OK ? daemon_run(config, path) : STATUS_CONFIG;
-  config_free(config);
-  return status;
-}
-
 int main(int argc, char **argv) {
   struct options options;
   int status = STATUS_OK;
@@ -132,7 +105,7 @@ int main(int argc, char **argv) {
   }
   switch (options.action) {
   case ACTION_RUN:
-    return run(options.path);
+    return daemon_run(options.path);
   case ACTION_CHECK:
     status = check(options.path);
     break;

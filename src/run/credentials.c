@@ -2,21 +2,22 @@
 #include "run/credentials.h"
 
 #include <assert.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-
-#include "base/must.h"
 
 static_assert((int)CONFIG_LIST_MAX <= (int)TLS_NAMES_MAX, "every peer name of the configuration fits the settings");
 
 struct check {
   const char *name;
-  FILE *problems; /* a line for each; whether they are fatal is known only at the end */
+  config_report_f *report;
+  void *context;
 };
 
-static void keep(void *context, const char *text) {
+static void pass_on(void *context, bool fatal, const char *text) {
   const struct check *check = context;
-  fprintf(check->problems, "%s: tls: %s\n", check->name, text);
+  char line[1024];
+  snprintf(line, sizeof line, "%s: tls: %s", check->name, text);
+  check->report(check->context, fatal, line);
 }
 
 struct tls_settings credentials_settings(const struct config *config) {
@@ -36,21 +37,8 @@ struct tls_settings credentials_settings(const struct config *config) {
 enum err credentials_check(const struct config *config, const char *name, config_report_f *report, void *context) {
   struct tls_settings settings = credentials_settings(config);
   struct tls_context *tls = NULL;
-  char *problems = NULL;
-  size_t size;
-  struct check check = {.name = name, .problems = open_memstream(&problems, &size)};
-  if (check.problems == NULL) {
-    report(context, true, "out of memory");
-    return ERR_BAD_CONFIG;
-  }
-  enum err err = tls_context_open(&tls, &settings, keep, &check);
+  struct check check = {.name = name, .report = report, .context = context};
+  enum err err = tls_context_open(&tls, &settings, pass_on, &check);
   tls_context_close(tls);
-  fclose(check.problems);
-  must(problems != NULL);
-  for (char *line = problems, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-    *end = '\0';
-    report(context, err != ERR_OK, line);
-  }
-  free(problems);
   return err == ERR_OK ? ERR_OK : ERR_BAD_CONFIG;
 }

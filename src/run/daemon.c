@@ -1,14 +1,15 @@
-/* The main thread owns the signals, which all other threads block: it waits for them on a signalfd, and for the end of
-   the worker on an eventfd. What it wants of a worker it puts into an atomic word (and, for new certificates, one
-   pointer) that the worker looks at between two ticks. */
+/* The main thread owns the signals, which all other threads block: it waits for them on a signalfd, and for news of the
+   worker on an eventfd. It does nothing else, so that it is there when systemd's watchdog is to be told whether the
+   worker still passes through its loop: it is woken for that, and must have done so by the next time. */
 #include "run/daemon.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -17,102 +18,35 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "config/config.h"
 #include "run/credentials.h"
-#include "run/worker.h"
+#include "run/notify.h"
+#include "run/seat.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_CONFIG = 78, STATUS_CUT = 130 };
-enum { WANT_DRAIN = 1, WANT_TLS = 2 };
 
-struct seat { /* one worker and its thread */
-  pthread_t thread;
+#define EXTEND_EVERY_NS (1 * NS_PER_S)
+#define EXTEND_BY_NS (10 * NS_PER_S)
+
+struct daemon {
+  const char *path;
   const struct config *config;
-  struct tls_context *tls; /* the worker's thread owns it */
-  struct worker *worker;
-  _Atomic unsigned wants; /* WANT_ bits */
-  _Atomic(struct tls_context *) next_tls;
-  int done_fd; /* eventfd: counts 1 when opened or failed, and 1 at the end */
-  enum err err;
-  char reason[512];
+  struct notify notify;
+  struct seat *seat;
+  int signal_fd, poke_fd;
+  bool stopping;
+  uint64_t ping_ns; /* when the watchdog or, while stopping, the extension is due; UINT64_MAX: not at all */
+  uint64_t passes;  /* of the worker, the last time */
 };
 
-static void log_line(void *context, const char *line) {
-  (void)context;
-  log_info("%s", line);
-}
+/* ---- problems ---- */
 
-static void log_problem(void *context, const char *text) {
-  (void)context;
-  log_error("tls: %s", text);
-}
-
-static void announce(int fd) {
-  uint64_t one = 1;
-  must(write(fd, &one, sizeof one) == sizeof one);
-}
-
-static void take_new_tls(struct seat *seat) {
-  struct tls_context *tls = atomic_exchange(&seat->next_tls, NULL);
-  if (tls == NULL)
-    return;
-  worker_set_tls(seat->worker, tls);
-  tls_context_close(seat->tls);
-  seat->tls = tls;
-}
-
-static void follow_wants(struct seat *seat) {
-  unsigned wants = atomic_exchange(&seat->wants, 0);
-  if (wants & WANT_TLS)
-    take_new_tls(seat);
-  if (wants & WANT_DRAIN)
-    worker_drain(seat->worker);
-}
-
-static void *worker_main(void *argument) {
-  struct seat *seat = argument;
-  uint64_t now = clock_monotonic_ns();
-  seat->err =
-      worker_open(&seat->worker, seat->config, seat->tls, now, clock_wall_us(), seat->reason, sizeof seat->reason);
-  announce(seat->done_fd);
-  if (seat->err != ERR_OK) {
-    tls_context_close(seat->tls);
-    return NULL;
-  }
-  while (worker_phase(seat->worker) != WORKER_DONE) {
-    worker_wait(seat->worker, clock_monotonic_ns());
-    follow_wants(seat);
-    worker_tick(seat->worker, clock_monotonic_ns(), clock_wall_us());
-  }
-  worker_close(seat->worker); /* here: the ring answers to this thread only */
-  tls_context_close(seat->tls);
-  announce(seat->done_fd);
-  return NULL;
-}
-
-/* Never after WANT_DRAIN, which lets the worker go. */
-static void want(struct seat *seat, unsigned what) {
-  atomic_fetch_or(&seat->wants, what);
-  worker_wake(seat->worker);
-}
-
-/* SIGHUP. What is broken is reported and changes nothing. */
-static void reload(struct seat *seat, const char *path, config_report_f *report) {
-  struct config *config;
-  if (config_load(path, report, NULL, &config) != ERR_OK) {
-    log_error("the configuration stays as it was");
-    return;
-  }
-  struct tls_settings settings = credentials_settings(config);
-  struct tls_context *tls;
-  enum err err = tls_context_open(&tls, &settings, log_problem, NULL);
-  if (err == ERR_OK) {
-    log_setup((enum log_level)config->log.level, config->log.json);
-    tls_context_close(atomic_exchange(&seat->next_tls, tls));
-    want(seat, WANT_TLS);
-    log_info("certificates, key and log settings were read again");
-  } else {
-    log_error("certificates and key stay as they were");
-  }
-  config_free(config);
+/* |context| is the daemon: the service manager shows the last one when the start fails. */
+static void report_tls(void *context, bool fatal, const char *text) {
+  struct daemon *daemon = context;
+  log_write(fatal ? LOG_ERROR : LOG_WARN, "tls: %s", text);
+  if (fatal && daemon->seat == NULL)
+    notify_status(&daemon->notify, "tls: %s", text);
 }
 
 static void report_problem(void *context, bool fatal, const char *text) {
@@ -120,90 +54,223 @@ static void report_problem(void *context, bool fatal, const char *text) {
   log_write(fatal ? LOG_ERROR : LOG_WARN, "%s", text);
 }
 
+/* |context| is a stream in memory: how to log is known only when all is read. */
+static void keep_problem(void *context, bool fatal, const char *text) {
+  fprintf(context, "%c%s\n", fatal ? 'E' : 'W', text);
+}
+
+static void log_kept(char *problems, struct notify *notify) {
+  for (char *line = problems, *end; line != NULL && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+    *end = '\0';
+    log_write(*line == 'E' ? LOG_ERROR : LOG_WARN, "%s", line + 1);
+    if (*line == 'E')
+      notify_status(notify, "%s", line + 1);
+  }
+}
+
+/* ---- the service manager ---- */
+
+/* When the next ping is due. |now_ns| is when the last one was. */
+static void plan_ping(struct daemon *daemon, uint64_t now_ns) {
+  uint64_t pause = daemon->stopping ? EXTEND_EVERY_NS : daemon->notify.watchdog_ns;
+  bool wanted = daemon->notify.fd >= 0 && pause > 0;
+  daemon->ping_ns = wanted ? now_ns + pause : UINT64_MAX;
+}
+
+static void ping(struct daemon *daemon, uint64_t now_ns) {
+  if (now_ns < daemon->ping_ns)
+    return;
+  uint64_t passes = seat_passes(daemon->seat);
+  bool alive = passes != daemon->passes;
+  daemon->passes = passes;
+  if (!alive)
+    log_warn("the worker has not passed through its loop since it was last looked at");
+  else if (daemon->stopping)
+    notify_extend(&daemon->notify, EXTEND_BY_NS);
+  else
+    notify_watchdog(&daemon->notify);
+  seat_wake(daemon->seat);
+  plan_ping(daemon, now_ns);
+}
+
+static void tell_client(struct daemon *daemon, const struct session_report *report) {
+  if (report->up)
+    notify_status(&daemon->notify, "tunnel established");
+  else if (!report->attempted)
+    notify_status(&daemon->notify, "attempting first connection");
+  else
+    notify_status(&daemon->notify, "client connection failed: %s", report->reason);
+  if (report->attempted || !daemon->config->system.wait_for_first_attempt)
+    notify_ready(&daemon->notify);
+}
+
+static void tell(struct daemon *daemon, const struct seat_view *view) {
+  if (daemon->stopping || view->state != SEAT_SERVING)
+    return;
+  if (daemon->config->general.mode == MODE_CLIENT) {
+    tell_client(daemon, &view->sessions);
+  } else {
+    notify_status(&daemon->notify, "accepting connections");
+    notify_ready(&daemon->notify);
+  }
+}
+
+/* ---- signals ---- */
+
+/* SIGHUP. What is broken is reported and changes nothing. */
+static void reload(struct daemon *daemon) {
+  struct config *config;
+  if (config_load(daemon->path, report_problem, NULL, &config) != ERR_OK) {
+    log_error("the configuration stays as it was");
+    return;
+  }
+  struct tls_settings settings = credentials_settings(config);
+  struct tls_context *tls;
+  enum err err = tls_context_open(&tls, &settings, report_tls, daemon);
+  if (err == ERR_OK) {
+    log_setup((enum log_level)config->log.level, config->log.json);
+    seat_set_tls(daemon->seat, tls);
+    log_info("certificates, key and log settings were read again");
+  } else {
+    log_error("certificates and key stay as they were");
+  }
+  config_free(config);
+}
+
+static void stop(struct daemon *daemon) {
+  daemon->stopping = true;
+  log_info("stopping: what is in flight is finished first");
+  notify_stopping(&daemon->notify);
+  notify_status(&daemon->notify, "stopping server");
+  seat_drain(daemon->seat);
+  if (daemon->config->general.mode == MODE_SERVER)
+    notify_status(&daemon->notify, "waiting for outstanding connections to close");
+  daemon->ping_ns = clock_monotonic_ns(); /* how long the manager waits by itself is not known */
+  daemon->passes = UINT64_MAX;
+}
+
 /* One signal; true when it is the second that asks for an end. */
-static bool on_signal(struct seat *seat, const char *path, uint32_t signal_number, bool *stopping) {
+static bool on_signal(struct daemon *daemon, uint32_t signal_number) {
   if (signal_number == SIGHUP) {
-    if (!*stopping)
-      reload(seat, path, report_problem);
+    if (daemon->stopping)
+      return false;
+    notify_reloading(&daemon->notify, clock_monotonic_ns());
+    reload(daemon);
+    notify_reloaded(&daemon->notify);
     return false;
   }
-  if (*stopping)
+  if (daemon->stopping)
     return true;
-  *stopping = true;
-  log_info("stopping: what is in flight is finished first");
-  want(seat, WANT_DRAIN);
+  stop(daemon);
   return false;
 }
 
-/* Until the worker is done (STATUS_OK) or a second signal says so (STATUS_CUT). */
-static int follow_signals(struct seat *seat, const char *path, int signal_fd) {
-  bool stopping = false;
+/* ---- the main thread's loop ---- */
+
+static int wait_ms(const struct daemon *daemon) {
+  uint64_t now = clock_monotonic_ns();
+  if (daemon->ping_ns == UINT64_MAX)
+    return -1;
+  if (daemon->ping_ns <= now)
+    return 0;
+  uint64_t ms = (daemon->ping_ns - now + NS_PER_MS - 1) / NS_PER_MS;
+  return ms < 3600000 ? (int)ms : 3600000;
+}
+
+/* Until the worker is over (STATUS_OK) or has failed, or a second signal comes (STATUS_CUT). */
+static int follow(struct daemon *daemon) {
+  struct seat_view view = {.state = SEAT_OPENING};
   for (;;) {
-    struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN}, {.fd = seat->done_fd, .events = POLLIN}};
-    if (poll(fds, 2, -1) < 0) {
+    int signals = view.state == SEAT_SERVING ? daemon->signal_fd : -1; /* they wait until it is open */
+    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = daemon->poke_fd, .events = POLLIN}};
+    if (poll(fds, 2, wait_ms(daemon)) < 0) {
       must(errno == EINTR);
       continue;
     }
+    uint64_t count;
     if (fds[1].revents != 0)
+      must(read(daemon->poke_fd, &count, sizeof count) == sizeof count);
+    seat_look(daemon->seat, &view);
+    if (view.state == SEAT_FAILED) {
+      log_error("%s", view.reason);
+      notify_status(&daemon->notify, "%s", view.reason);
+      return STATUS_FAILED;
+    }
+    if (view.state == SEAT_OVER)
       return STATUS_OK;
+    tell(daemon, &view);
+    if (view.state == SEAT_SERVING)
+      ping(daemon, clock_monotonic_ns());
     struct signalfd_siginfo info;
-    if (read(signal_fd, &info, sizeof info) == sizeof info && on_signal(seat, path, info.ssi_signo, &stopping))
+    if (fds[0].revents != 0 && read(daemon->signal_fd, &info, sizeof info) == sizeof info &&
+        on_signal(daemon, info.ssi_signo))
       return STATUS_CUT;
   }
 }
 
-static bool start(struct seat *seat) {
-  if (pthread_create(&seat->thread, NULL, worker_main, seat) != 0) {
+static int serve(struct daemon *daemon, struct tls_context *tls) {
+  if (seat_open(&daemon->seat, daemon->config, tls, daemon->poke_fd) != ERR_OK) {
     log_error("cannot start a thread");
-    tls_context_close(seat->tls);
-    return false;
-  }
-  uint64_t count;
-  must(read(seat->done_fd, &count, sizeof count) == sizeof count);
-  if (seat->err == ERR_OK) {
-    worker_describe(seat->worker, log_line, NULL);
-    return true;
-  }
-  log_error("%s", seat->reason);
-  pthread_join(seat->thread, NULL);
-  return false;
-}
-
-static int serve(struct seat *seat, const char *path, int signal_fd) {
-  if (!start(seat))
     return STATUS_FAILED;
-  int status = follow_signals(seat, path, signal_fd);
+  }
+  daemon->passes = UINT64_MAX; /* it is alive until the opposite is known */
+  plan_ping(daemon, clock_monotonic_ns());
+  int status = follow(daemon);
   if (status == STATUS_CUT) {
     log_warn("stopped at once: what was in flight is cut");
     return status; /* the worker's thread ends with the process */
   }
-  pthread_join(seat->thread, NULL);
-  tls_context_close(atomic_exchange(&seat->next_tls, NULL));
-  log_info("stopped");
+  seat_close(daemon->seat);
+  if (status == STATUS_OK)
+    log_info("stopped");
   return status;
 }
 
-int daemon_run(const struct config *config, const char *path) {
+static int run(struct daemon *daemon) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGHUP);
   must(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
-  struct seat seat = {.config = config, .done_fd = -1};
-  struct tls_settings settings = credentials_settings(config);
-  if (tls_context_open(&seat.tls, &settings, log_problem, NULL) != ERR_OK)
+  struct tls_settings settings = credentials_settings(daemon->config);
+  struct tls_context *tls;
+  if (tls_context_open(&tls, &settings, report_tls, daemon) != ERR_OK)
     return STATUS_CONFIG;
-  int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-  seat.done_fd = eventfd(0, EFD_CLOEXEC);
+  daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+  daemon->poke_fd = eventfd(0, EFD_CLOEXEC);
   int status = STATUS_FAILED;
-  if (signal_fd >= 0 && seat.done_fd >= 0)
-    status = serve(&seat, path, signal_fd);
-  else
+  if (daemon->signal_fd >= 0 && daemon->poke_fd >= 0) {
+    status = serve(daemon, tls);
+  } else {
     log_error("cannot make a file descriptor: %s", strerrordesc_np(errno));
-  if (status != STATUS_CUT) {
-    close(signal_fd);
-    close(seat.done_fd);
+    tls_context_close(tls);
   }
+  if (status != STATUS_CUT) {
+    close(daemon->signal_fd);
+    close(daemon->poke_fd);
+  }
+  return status;
+}
+
+int daemon_run(const char *path) {
+  struct config *config;
+  char *problems = NULL;
+  size_t size;
+  FILE *kept = open_memstream(&problems, &size);
+  if (kept == NULL)
+    return STATUS_FAILED;
+  enum err err = config_load(path, keep_problem, kept, &config);
+  fclose(kept);
+  if (err == ERR_OK)
+    log_setup((enum log_level)config->log.level, config->log.json);
+  struct daemon daemon = {.path = path, .config = config, .signal_fd = -1, .poke_fd = -1, .ping_ns = UINT64_MAX};
+  notify_open(&daemon.notify, err == ERR_OK ? config->system.watchdog_factor : 1);
+  log_kept(problems, &daemon.notify);
+  free(problems);
+  int status = err == ERR_OK ? run(&daemon) : STATUS_CONFIG;
+  notify_close(&daemon.notify);
+  if (status != STATUS_CUT) /* else the worker's thread still reads it */
+    config_free(config);
   return status;
 }

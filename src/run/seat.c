@@ -1,0 +1,171 @@
+#include "run/seat.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "run/worker.h"
+
+enum { WANT_DRAIN = 1, WANT_TLS = 2 };
+
+struct seat {
+  pthread_t thread;
+  const struct config *config;
+  int poke_fd;
+  struct tls_context *tls;    /* the worker's thread owns it */
+  struct session_report told; /* the worker's thread: what was published last */
+  _Atomic unsigned wants;     /* WANT_ bits */
+  _Atomic(struct tls_context *) next_tls;
+  _Atomic uint64_t passes;
+  pthread_mutex_t lock;  /* of the two below */
+  struct worker *worker; /* NULL before it is open, and when it is being closed */
+  struct seat_view view;
+};
+
+/* ---- the worker's thread ---- */
+
+static void poke(struct seat *seat) {
+  uint64_t one = 1;
+  must(write(seat->poke_fd, &one, sizeof one) == sizeof one);
+}
+
+static void set_state(struct seat *seat, enum seat_state state, struct worker *worker, const char *reason) {
+  pthread_mutex_lock(&seat->lock);
+  seat->worker = worker;
+  seat->view.state = state;
+  snprintf(seat->view.reason, sizeof seat->view.reason, "%s", reason);
+  pthread_mutex_unlock(&seat->lock);
+  poke(seat);
+}
+
+static bool same(const struct session_report *a, const struct session_report *b) {
+  return a->up == b->up && a->attempted == b->attempted && a->established == b->established && a->lost == b->lost &&
+         a->failed == b->failed && strcmp(a->reason, b->reason) == 0;
+}
+
+static void publish(struct seat *seat, const struct worker *worker) {
+  struct session_report now;
+  worker_report(worker, &now);
+  if (same(&now, &seat->told))
+    return;
+  seat->told = now;
+  pthread_mutex_lock(&seat->lock);
+  seat->view.sessions = now;
+  pthread_mutex_unlock(&seat->lock);
+  poke(seat);
+}
+
+static void take_new_tls(struct seat *seat, struct worker *worker) {
+  struct tls_context *tls = atomic_exchange(&seat->next_tls, NULL);
+  if (tls == NULL)
+    return;
+  worker_set_tls(worker, tls);
+  tls_context_close(seat->tls);
+  seat->tls = tls;
+}
+
+static void follow_wants(struct seat *seat, struct worker *worker) {
+  unsigned wants = atomic_exchange(&seat->wants, 0);
+  if (wants & WANT_TLS)
+    take_new_tls(seat, worker);
+  if (wants & WANT_DRAIN)
+    worker_drain(worker);
+}
+
+static void log_line(void *context, const char *line) {
+  (void)context;
+  log_info("%s", line);
+}
+
+static void serve(struct seat *seat, struct worker *worker) {
+  while (worker_phase(worker) != WORKER_DONE) {
+    worker_wait(worker, clock_monotonic_ns());
+    follow_wants(seat, worker);
+    worker_tick(worker, clock_monotonic_ns(), clock_wall_us());
+    atomic_fetch_add_explicit(&seat->passes, 1, memory_order_relaxed);
+    publish(seat, worker);
+  }
+}
+
+static void *seat_main(void *argument) {
+  struct seat *seat = argument;
+  struct worker *worker;
+  char reason[sizeof seat->view.reason];
+  enum err err =
+      worker_open(&worker, seat->config, seat->tls, clock_monotonic_ns(), clock_wall_us(), reason, sizeof reason);
+  if (err == ERR_OK) {
+    worker_describe(worker, log_line, NULL);
+    set_state(seat, SEAT_SERVING, worker, "");
+    serve(seat, worker);
+    pthread_mutex_lock(&seat->lock);
+    seat->worker = NULL; /* nobody wakes it any more */
+    pthread_mutex_unlock(&seat->lock);
+    worker_close(worker); /* here: the ring answers to this thread only */
+  }
+  tls_context_close(seat->tls);
+  set_state(seat, err == ERR_OK ? SEAT_OVER : SEAT_FAILED, NULL, err == ERR_OK ? "" : reason);
+  return NULL;
+}
+
+/* ---- the main thread ---- */
+
+enum err seat_open(struct seat **out, const struct config *config, struct tls_context *tls, int poke_fd) {
+  *out = NULL;
+  struct seat *seat = calloc(1, sizeof *seat);
+  if (seat == NULL) {
+    tls_context_close(tls);
+    return ERR_SYSTEM;
+  }
+  seat->config = config;
+  seat->tls = tls;
+  seat->poke_fd = poke_fd;
+  pthread_mutex_init(&seat->lock, NULL);
+  if (pthread_create(&seat->thread, NULL, seat_main, seat) != 0) {
+    tls_context_close(tls);
+    free(seat);
+    return ERR_SYSTEM;
+  }
+  pthread_setname_np(seat->thread, "worker 0");
+  *out = seat;
+  return ERR_OK;
+}
+
+void seat_close(struct seat *seat) {
+  pthread_join(seat->thread, NULL);
+  tls_context_close(atomic_exchange(&seat->next_tls, NULL));
+  pthread_mutex_destroy(&seat->lock);
+  free(seat);
+}
+
+void seat_look(struct seat *seat, struct seat_view *view) {
+  pthread_mutex_lock(&seat->lock);
+  *view = seat->view;
+  pthread_mutex_unlock(&seat->lock);
+}
+
+uint64_t seat_passes(struct seat *seat) { return atomic_load_explicit(&seat->passes, memory_order_relaxed); }
+
+void seat_wake(struct seat *seat) {
+  pthread_mutex_lock(&seat->lock);
+  if (seat->worker != NULL)
+    worker_wake(seat->worker);
+  pthread_mutex_unlock(&seat->lock);
+}
+
+static void want(struct seat *seat, unsigned what) {
+  atomic_fetch_or(&seat->wants, what);
+  seat_wake(seat);
+}
+
+void seat_drain(struct seat *seat) { want(seat, WANT_DRAIN); }
+
+void seat_set_tls(struct seat *seat, struct tls_context *tls) {
+  tls_context_close(atomic_exchange(&seat->next_tls, tls));
+  want(seat, WANT_TLS);
+}

@@ -1,0 +1,45 @@
+/* One worker and the thread that drives it, as the main thread sees them. What the main thread wants of a worker goes
+   into an atomic word (and, for new certificates, one pointer) that the worker looks at between two ticks; what the
+   worker has to tell is copied under a lock when it changes, and the main thread is poked by an eventfd. */
+#ifndef PTP_RUN_SEAT_H
+#define PTP_RUN_SEAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "proto/tls.h"
+#include "proxy/session.h"
+
+struct seat;
+
+enum seat_state {
+  SEAT_OPENING,
+  SEAT_SERVING, /* or draining */
+  SEAT_FAILED,  /* it could not be opened: |reason| */
+  SEAT_OVER,    /* it was told to end, and has */
+};
+
+struct seat_view {
+  enum seat_state state;
+  char reason[512];
+  struct session_report sessions;
+};
+
+/* Starts a thread with a worker on it. Takes |tls|, also when it fails. |poke_fd| is an eventfd, borrowed until
+   seat_close: counted up when seat_look has something new. ERR_OK or ERR_SYSTEM. */
+must_use enum err seat_open(struct seat **seat, const struct config *config, struct tls_context *tls, int poke_fd);
+/* Waits for the end of the thread, which was told to end or has failed. */
+void seat_close(struct seat *seat);
+
+void seat_look(struct seat *seat, struct seat_view *view);
+/* How often the worker has passed through its loop. */
+uint64_t seat_passes(struct seat *seat);
+/* Has it pass through its loop. Harmless when it is over. */
+void seat_wake(struct seat *seat);
+/* Begins the graceful stop. */
+void seat_drain(struct seat *seat);
+/* New handshakes use |tls|, which is taken. */
+void seat_set_tls(struct seat *seat, struct tls_context *tls);
+
+#endif
