@@ -42,7 +42,7 @@ static void complain(struct loading *loading, const char *format, ...) {
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  loading->report(loading->report_context, text);
+  loading->report(loading->report_context, true, text);
   loading->failed = true;
 }
 

@@ -25,8 +25,8 @@ struct tls_settings {
   const char *keylog_path; /* NULL: none (SSLKEYLOGFILE, for debugging) */
 };
 
-/* Called with one sentence for each problem. */
-typedef void tls_report_f(void *context, const char *text);
+/* Called with one sentence for each problem; not |fatal|: a warning. */
+typedef void tls_report_f(void *context, bool fatal, const char *text);
 
 /* Loads the files and makes a context; settings are copied. Reports every problem found: unreadable file, no
    certificate in it, key that does not match, encrypted key, RSA below 2048 bits or ECC below 256, expired certificate

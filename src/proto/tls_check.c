@@ -305,8 +305,8 @@ static int64_t time_of(const WOLFSSL_ASN1_TIME *field) {
 
 static void say(tls_report_f *report, void *context, const char *path, const char *text) {
   char line[512];
-  snprintf(line, sizeof line, "tls.cert: %s: warning: %s", path, text);
-  report(context, line);
+  snprintf(line, sizeof line, "tls.cert: %s: %s", path, text);
+  report(context, false, line);
 }
 
 bool tls_check_own(struct tls_context *context, const char *path, const uint8_t *pem, size_t len, tls_report_f *report,

@@ -9,8 +9,7 @@
 struct tls_settings credentials_settings(const struct config *config);
 
 /* Loads the certificates and the key as a start would and forgets them again. Every problem goes to |report|, each
-   beginning with |name|, the configuration file's; as fatal unless the result is ERR_OK (tls.h does not tell a warning
-   from the rest). ERR_OK or ERR_BAD_CONFIG. */
+   beginning with |name|, the configuration file's. ERR_OK or ERR_BAD_CONFIG. */
 must_use enum err credentials_check(const struct config *config, const char *name, config_report_f *report,
                                     void *context);
 

@@ -34,7 +34,8 @@ const char *sim_certs(void) {
   return certs;
 }
 
-static void collect(void *context, const char *text) {
+static void collect(void *context, bool fatal, const char *text) {
+  (void)fatal;
   char *report = context;
   size_t len = strlen(report);
   snprintf(report + len, SIM_REPORT_MAX - len, "%s\n", text);

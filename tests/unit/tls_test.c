@@ -348,10 +348,10 @@ static void test_protocol_is_checked(void **state) {
 
 /* Configuration */
 
-static void report_into(void *context, const char *text) {
+static void report_into(void *context, bool fatal, const char *text) {
   char *report = context;
   size_t len = strlen(report);
-  snprintf(report + len, SIM_REPORT_MAX - len, "%s\n", text);
+  snprintf(report + len, SIM_REPORT_MAX - len, "%s%s\n", fatal ? "" : "warning: ", text);
 }
 
 static void open_files(const char *ca, const char *cert, const char *key, enum err expected, const char *words) {
@@ -375,8 +375,8 @@ static void test_files(void **state) {
   open_files("ca.pem", "client.pem", "client_sec1.key", ERR_OK, NULL);
   open_files("ca.pem", "client_rsa.pem", "client_rsa.key", ERR_OK, NULL);
   open_files("ca.pem", "client_rsa.pem", "client_pkcs1.key", ERR_OK, NULL);
-  open_files("ca.pem", "client_expired.pem", "client_expired.key", ERR_OK, "warning: the certificate has expired");
-  open_files("ca.pem", "client_not_yet.pem", "client_not_yet.key", ERR_OK, "warning: the certificate is not valid yet");
+  open_files("ca.pem", "client_expired.pem", "client_expired.key", ERR_OK, "the certificate has expired");
+  open_files("ca.pem", "client_not_yet.pem", "client_not_yet.key", ERR_OK, "the certificate is not valid yet");
   open_files("ca.pem", "client_no_eku.pem", "client_no_eku.key", ERR_OK, "extended key usage is missing");
   open_files("ca.pem", "client.pem", "client_wrong_name.key", ERR_BAD_CONFIG, "does not match the certificate");
   open_files("ca.pem", "client_rsa.pem", "client.key", ERR_BAD_CONFIG, "does not match the certificate");
