@@ -15,9 +15,9 @@ CASES = http_case.load_all()
 CASES_MIN = 250
 GENERATED = len(CASES)  # the first number of a canary behind a case that is not from a file
 
-CHUNKED_REQUEST = (b"POST /upload?x=y HTTP/1.1\r\nHost: a.example:8080\r\nUser-Agent: split\r\nTransfer-Encoding: chunked\r\n"
-                   b"X-Empty:\r\nTrailer: X-Sum\r\n\r\n5;name=value\r\nhello\r\n0c\r\n in 12 bytes\r\n1\r\n.\r\n"
-                   b"0;last=\"yes\"\r\nX-Sum: 1\r\n\r\n")
+CHUNKED_REQUEST = (b"POST /upload?x=y HTTP/1.1\r\nHost: a.example:8080\r\nTransfer-Encoding: chunked\r\n"
+                   b"User-Agent: split\r\nX-Empty:\r\nTrailer: X-Sum\r\n\r\n"
+                   b"5;name=value\r\nhello\r\n0c\r\n in 12 bytes\r\n1\r\n.\r\n0;last=\"yes\"\r\nX-Sum: 1\r\n\r\n")
 CHUNKED_RESPONSE = (b"HTTP/1.1 200 OK\r\nServer: split\r\nTransfer-Encoding: chunked\r\n\r\n"
                     b"5;name=value\r\nhello\r\n0c\r\n in 12 bytes\r\n0\r\nX-Sum: 1\r\n\r\n")
 
