@@ -44,6 +44,7 @@ struct emulator {
   int signal_fd;
   char line[LINE_MAX_BYTES];
   size_t line_len;
+  bool line_too_long; /* its beginning is thrown away, and its end will be */
   bool quit;
   uint8_t scratch[PACKET_MAX];
 };
@@ -267,14 +268,18 @@ static void read_commands(struct emulator *emulator) {
   char *end;
   while ((end = memchr(emulator->line, '\n', emulator->line_len)) != NULL) {
     *end = '\0';
-    command(emulator, emulator->line);
+    if (emulator->line_too_long)
+      puts("error: the line is too long");
+    else
+      command(emulator, emulator->line);
+    emulator->line_too_long = false;
     size_t used = (size_t)(end + 1 - emulator->line);
     emulator->line_len -= used;
     memmove(emulator->line, end + 1, emulator->line_len);
   }
   if (emulator->line_len == sizeof emulator->line) {
     emulator->line_len = 0;
-    puts("error: the line is too long");
+    emulator->line_too_long = true;
   }
   fflush(stdout);
 }
