@@ -164,7 +164,7 @@ class Pair:
     def __init__(self, directory, certificates, origin, both=None, client=None, server=None, identities=None,
                  wrapper=(), patience=10):
         self.directory, self.wrapper, self.patience = directory, wrapper, patience
-        self.quic_port = peers.free_udp_port()
+        self.quic_port = peers.free_port()
         who = {"client": certificates.client, "server": certificates.server, "ca": certificates.ca,
                **(identities or {})}
 
@@ -178,7 +178,7 @@ class Pair:
         self.client_configuration = merge({
             "general": {"mode": "client", "peer_hostname": "server.test", "quic_port": self.quic_port,
                         "bind_address": "127.0.0.1", "connect_address": "127.0.0.1",
-                        "http_bind_address": f"127.0.0.1:{peers.free_tcp_port()}"},
+                        "http_bind_address": f"127.0.0.1:{peers.free_port()}"},
             "system": {"connect_interval": "200ms"},
             "tls": tls("client")}, both, client)
         self.server = self.client = None
@@ -236,7 +236,7 @@ class Nginx(peers.Server):
         self.root = directory / "root"
         self.root.mkdir(parents=True)
         self.socket = listen
-        port = None if listen else peers.free_tcp_port()
+        port = None if listen else peers.free_port()
         self.address = listen or f"127.0.0.1:{port}"
         (directory / "nginx.conf").write_text(f"""
 daemon off;

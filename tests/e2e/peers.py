@@ -5,6 +5,7 @@ Everything is on 127.0.0.1. A start function returns a Server; every identity an
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -83,18 +84,17 @@ def make_certificates(directory):
 # Servers
 
 
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def free_udp_port():
-    return free_port(socket.SOCK_DGRAM)
-
-
-def free_tcp_port():
-    return free_port(socket.SOCK_STREAM)
+def free_port():
+    """A port that nobody has for TCP or UDP, below those that the kernel gives to connections."""
+    while True:
+        port = random.randrange(10000, 32768)
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(type=socket.SOCK_STREAM) as tcp:
+            try:
+                udp.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def udp_port_bound(port):
@@ -227,7 +227,7 @@ def start_gtlsserver(directory, port, identity, *options):
 
 def start_server(kind, directory, certificates, origin, identity=None):
     """The one of SERVERS that is called `kind`; all answer as payload.py says, most by asking `origin`."""
-    port, identity, retry = free_udp_port(), identity or certificates.server, kind.endswith("-retry")
+    port, identity, retry = free_port(), identity or certificates.server, kind.endswith("-retry")
     if kind.startswith("nginx"):
         return start_nginx_h3(directory, port, identity, certificates.ca, origin.address, retry)
     if kind == "caddy":

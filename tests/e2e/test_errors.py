@@ -58,7 +58,7 @@ def test_no_session(start_pair):
 
 
 def test_origin_down(start_pair):
-    pair = start_pair(f"127.0.0.1:{peers.free_tcp_port()}")
+    pair = start_pair(f"127.0.0.1:{peers.free_port()}")
     for method, body in (("GET", b""), ("POST", payload(1000)), ("POST", payload(3 << 20))):
         assert is_ours(pair.request(method, "/", body), 502, "server")
     assert pair.request("HEAD", "/").status == 502
@@ -66,7 +66,7 @@ def test_origin_down(start_pair):
 
 def test_origin_comes_back(start_pair, script):
     """A name is resolved, and a connection tried, anew for each request."""
-    port = peers.free_tcp_port()
+    port = peers.free_port()
     pair = start_pair(f"localhost:{port}")
     assert is_ours(pair.request("GET", "/n/1"), 502, "server")
     listener = socket.create_server(("127.0.0.1", port))

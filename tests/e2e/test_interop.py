@@ -46,14 +46,14 @@ class ClientMode(harness.ClientDaemon):
 
 def server_mode(directory, certificates, origin):
     return harness.Daemon(directory, configuration(
-        certificates, certificates.server, peers.free_udp_port(), mode="server", peer_hostname="client.test",
+        certificates, certificates.server, peers.free_port(), mode="server", peer_hostname="client.test",
         http_connect_address=origin.address))
 
 
 def client_mode(directory, certificates, port, identity=None, peer_hostname="server.test"):
     return ClientMode(directory, configuration(
         certificates, identity or certificates.client, port, mode="client", peer_hostname=peer_hostname,
-        connect_address="127.0.0.1", http_bind_address=f"127.0.0.1:{peers.free_tcp_port()}"))
+        connect_address="127.0.0.1", http_bind_address=f"127.0.0.1:{peers.free_port()}"))
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_client_requests_in_parallel(client):
 
 
 def test_client_gets_from_gtlsserver(certificates, tmp_path):
-    peer = peers.start_gtlsserver(tmp_path / "peer", peers.free_udp_port(), certificates.server, "--validate-addr")
+    peer = peers.start_gtlsserver(tmp_path / "peer", peers.free_port(), certificates.server, "--validate-addr")
     try:
         (tmp_path / "peer/htdocs/file").write_bytes(payload(MEGABYTE))
         client = client_mode(tmp_path / "client", certificates, peer.port)

@@ -56,7 +56,7 @@ def test_gtlsclient(server, certificates, tmp_path):
 
 @pytest.mark.parametrize("options", [(), ("--validate-addr",)], ids=["plain", "retry"])
 def test_gtlsserver(certificates, tmp_path, options):
-    server = peers.start_gtlsserver(tmp_path, peers.free_udp_port(), certificates.server, *options)
+    server = peers.start_gtlsserver(tmp_path, peers.free_port(), certificates.server, *options)
     try:
         (tmp_path / "htdocs/file").write_bytes(payload(MEGABYTE))
         got = peers.gtlsclient(server.port, certificates.client, tmp_path / "got", "/file")
