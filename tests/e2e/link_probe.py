@@ -20,6 +20,7 @@ import time
 END = 0xFFFFFFFF
 BUFFER = 64 << 20
 SO_RCVBUFFORCE = 33
+SO_TIMESTAMPNS = 35
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 IPV6_MTU_DISCOVER = 23
 UDP_SEGMENT = 103
@@ -32,22 +33,24 @@ def family(address):
 
 def ping(address, count, interval_ms):
     four = family(address) == socket.AF_INET
-    link = socket.socket(family(address), socket.SOCK_RAW, socket.getprotobyname("icmp" if four else "ipv6-icmp"))
+    link = socket.socket(family(address), socket.SOCK_RAW, socket.IPPROTO_ICMP if four else socket.IPPROTO_ICMPV6)
+    link.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # the kernel's time: we may have to wait for a core
     sent, took, next_at = {}, [None] * count, time.monotonic()
     while None in took and (len(sent) < count or time.monotonic() < next_at + ANSWER_SECONDS):
         if len(sent) < count and time.monotonic() >= next_at:
             body = struct.pack("!BBHHH", 8 if four else 128, 0, 0, 77, len(sent))
             if four:
                 body = body[:2] + struct.pack("!H", ~sum(struct.unpack("!4H", body)) & 0xFFFF) + body[4:]
-            sent[len(sent)] = time.monotonic()
+            sent[len(sent)] = time.time()
             link.sendto(body, (address, 0))
             next_at += interval_ms / 1000
         wait = next_at - time.monotonic() if len(sent) < count else 0.05
         if select.select([link], [], [], max(wait, 0))[0]:
-            answer, now = link.recv(2000), time.monotonic()
+            answer, [(_, _, stamp)], *_ = link.recvmsg(2000, 64)
+            seconds, nanoseconds = struct.unpack("qq", stamp)
             kind, _, _, ident, number = struct.unpack("!BBHHH", answer[20:28] if four else answer[:8])
             if kind == (0 if four else 129) and ident == 77 and number in sent:
-                took[number] = (now - sent[number]) * 1000
+                took[number] = (seconds + nanoseconds / 1e9 - sent[number]) * 1000
     return took
 
 
