@@ -15,6 +15,8 @@ void clients_open(struct scenario *scenario);
 void clients_close(void);
 /* Every exchange is over and every connection closed. */
 bool clients_done(void);
+/* No client begins anything from now on: a worker is being drained. */
+void clients_stop(void);
 /* When one of the scripted ends last moved a byte or finished anything. */
 uint64_t actors_progress_ns(void);
 void actors_note_progress(void);

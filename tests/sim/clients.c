@@ -8,7 +8,7 @@
 #include "base/must.h"
 #include "sim/actors.h"
 
-enum { ATTEMPTS_MAX = 8, SLOW_MS = 20, SLOW_BYTES = 8192, RECONNECT_MS = 2, RETRY_AFTER_MS = 1000, PAD_LINE_MAX = 4096 };
+enum { ATTEMPTS_MAX = 8, SLOW_MS = 20, SLOW_BYTES = 8192, RECONNECT_MS = 2, RETRY_AFTER_MS = 3000, EXPECT_MS = 1000, PAD_LINE_MAX = 4096 };
 
 struct client {
   struct scenario *scenario;
@@ -27,6 +27,7 @@ struct client {
 
 static struct client *clients;
 static uint32_t client_count;
+static bool stopping;
 static struct rng rng;
 static uint64_t progress_ns;
 
@@ -82,7 +83,7 @@ static void connection_ended(struct client *client, bool reset) {
     finish(client, OUTCOME_RESPONSE);
   } else if (waiting) {
     plan->unanswered = client->in.head_len == 0;
-    bool again = plan->unanswered && plan_repeatable(plan) && plan->reused && plan->attempts < ATTEMPTS_MAX;
+    bool again = !stopping && plan->unanswered && plan_repeatable(plan) && plan->reused && plan->attempts < ATTEMPTS_MAX;
     if (!again)
       finish(client, OUTCOME_CUT);
   }
@@ -138,7 +139,8 @@ static void response_complete(struct client *client) {
   struct plan *plan = plan_at(client, client->first);
   check_complete(client, plan);
   finish(client, OUTCOME_RESPONSE);
-  if (client->sending && plan->client == CLIENT_STALLS)
+  bool withholds = plan->client == CLIENT_EXPECTS && client->out.hold;
+  if (client->sending && (plan->client == CLIENT_STALLS || withholds))
     client->close_after = true; /* it will not send the rest */
   if (client->first < client->sent) {
     message_begin(&client->in, true, plan_is(plan_at(client, client->first), "HEAD"));
@@ -157,6 +159,10 @@ static bool on_progress(struct client *client) {
   if (in->progress != MESSAGE_HEAD && in->status < 200) {
     if (in->status == 103 && plan->origin != ORIGIN_INFORMS)
       world_fail("exchange %u: 103 from nowhere", plan->id);
+    if (in->status == 100 && plan->client != CLIENT_EXPECTS)
+      world_fail("exchange %u: 100 Continue for nobody", plan->id);
+    if (in->status == 100)
+      client->out.hold = false;
     message_begin(in, true, plan_is(plan, "HEAD"));
     return true;
   }
@@ -235,7 +241,16 @@ static void write_head(struct client *client, struct plan *plan) {
     outgoing_line(out, "Transfer-Encoding: chunked");
   if (plan->trailers)
     outgoing_line(out, "TE: trailers");
+  if (plan->client == CLIENT_EXPECTS)
+    outgoing_line(out, "Expect: 100-continue");
   outgoing_line(out, "%s", "");
+}
+
+/* The client has waited long enough for 100 Continue (it may be at another exchange by now, which is as well). */
+static void client_expected(void *context) {
+  struct client *client = context;
+  client->out.hold = false;
+  client_step(client);
 }
 
 static void begin_request(struct client *client) {
@@ -247,6 +262,10 @@ static void begin_request(struct client *client) {
   out->body_bytes = plan->up_bytes;
   if (plan->client == CLIENT_CUTS_REQUEST || plan->client == CLIENT_STALLS)
     out->stop_at = plan->up_stop;
+  if (plan->client == CLIENT_EXPECTS) {
+    out->hold = true;
+    world_after(EXPECT_MS * NS_PER_MS, client_expected, client);
+  }
   plan->attempts++;
   plan->began_ns = world.now_ns;
   plan->reused = client->carried > 0;
@@ -261,7 +280,7 @@ static void begin_request(struct client *client) {
 }
 
 static bool may_send(const struct client *client) {
-  if (client->sending || client->close_after || client->sent == client->count)
+  if (client->sending || client->close_after || client->sent == client->count || stopping)
     return false;
   uint32_t waiting = client->sent - client->first;
   if (waiting == 0)
@@ -344,7 +363,7 @@ static void client_step(void *context) {
   if (client->over)
     return;
   if (client->peer == NULL) {
-    if (client->first == client->count)
+    if (client->first == client->count || stopping)
       client->over = true;
     else if (thought(client))
       client_connect(client);
@@ -358,18 +377,29 @@ static void client_step(void *context) {
     connection_ended(client, state == PEER_RESET);
     return;
   }
-  if (state == PEER_CONNECTING)
+  if (state == PEER_CONNECTING) {
+    if (stopping)
+      disconnect(client, false);
     return;
+  }
   client_write(client);
   while (client->peer != NULL && may_send(client) && thought(client)) {
     begin_request(client);
     client_write(client);
   }
-  if (client->peer != NULL && client->first == client->count && !client->sending)
+  bool idle = client->first == client->count || (stopping && client->first == client->sent);
+  if (client->peer != NULL && idle && !client->sending)
     disconnect(client, false);
 }
 
+void clients_stop(void) {
+  stopping = true;
+  for (uint32_t i = 0; i < client_count; i++)
+    later(&clients[i], 0);
+}
+
 void clients_open(struct scenario *scenario) {
+  stopping = false;
   rng_seed(&rng, world.seed, 'C');
   progress_ns = world.now_ns;
   client_count = scenario->clients;

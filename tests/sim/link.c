@@ -14,7 +14,7 @@ struct direction {
   struct rng rng;
   uint64_t free_ns;    /* when the sender's line is idle */
   uint64_t arrival_ns; /* of the last datagram that kept its place */
-  bool burst;
+  bool burst, mute;
   struct link_counters counters;
 };
 
@@ -44,6 +44,8 @@ static bool in_blackout(uint64_t at_ns) {
   }
   return false;
 }
+
+void link_mute(int host, bool mute) { directions[host].mute = mute; }
 
 uint64_t link_quiet_ns(void) {
   uint64_t quiet = profile.rebind_ns;
@@ -125,6 +127,8 @@ static uint64_t serialise(struct direction *direction, size_t len) {
 void link_send(int host, const struct address *from, const struct address *to, const uint8_t *data, size_t len) {
   struct direction *direction = &directions[host];
   must(len > 0);
+  if (direction->mute)
+    return;
   direction->counters.sent++;
   trace(TRACE_LINK_SEND, host, len, address_port(to));
   if (len > profile.mtu) {

@@ -38,6 +38,8 @@ void link_close(void);
 
 /* A datagram goes from |host| to the other one; it is copied. */
 void link_send(int host, const struct address *from, const struct address *to, const uint8_t *data, size_t len);
+/* Nothing leaves |host| any more: it is dead, and what it still says on its way out was never said. */
+void link_mute(int host, bool mute);
 /* By now no fault of the profile lies ahead, loss apart. */
 uint64_t link_quiet_ns(void);
 const struct link_counters *link_counters(int from_host);

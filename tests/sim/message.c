@@ -312,7 +312,7 @@ bool outgoing_complete(const struct outgoing *outgoing) {
 bool outgoing_pump(struct outgoing *outgoing, struct peer *peer, uint64_t budget) {
   if (!write_part(peer, outgoing->head, outgoing->head_len, &outgoing->head_sent))
     return false;
-  for (;;) {
+  while (!outgoing->hold) {
     if (stopped(outgoing))
       return true;
     if (!write_part(peer, outgoing->frame, outgoing->frame_len, &outgoing->frame_sent))
@@ -327,4 +327,5 @@ bool outgoing_pump(struct outgoing *outgoing, struct peer *peer, uint64_t budget
     if (budget == 0 && outgoing->body_sent < outgoing->body_bytes)
       return stopped(outgoing);
   }
+  return false;
 }

@@ -54,6 +54,7 @@ struct outgoing {
   uint32_t id;
   uint8_t direction, framing;
   bool trailers;
+  bool hold; /* the body waits */
   uint64_t body_bytes, body_sent;
   uint64_t stop_at;    /* of the body: nothing is written from there on; UINT64_MAX: all is */
   char frame[64];      /* chunk header, chunk end, last chunk */

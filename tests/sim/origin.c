@@ -74,7 +74,6 @@ static void write_head(struct origin_conn *conn) {
 
 static void start_answer(struct origin_conn *conn) {
   conn->answering = true;
-  outgoing_begin(&conn->informational, 0, BODY_DOWN, &rng);
   if (conn->plan->origin == ORIGIN_INFORMS) {
     outgoing_line(&conn->informational, "HTTP/1.1 103 Early Hints");
     outgoing_line(&conn->informational, "Link: </style.css>; rel=preload");
@@ -136,13 +135,13 @@ static void conn_rested(void *context) {
 }
 
 static void conn_write(struct origin_conn *conn) {
+  if (conn->plan != NULL && !outgoing_pump(&conn->informational, conn->peer, UINT64_MAX))
+    return;
   if (!conn->answering || conn->answered || conn->resting || conn->plan->origin == ORIGIN_NEVER ||
       conn->plan->origin == ORIGIN_GARBAGE)
     return;
   bool trickles = conn->plan->origin == ORIGIN_TRICKLES;
   uint64_t before = conn->out.body_sent;
-  if (!outgoing_pump(&conn->informational, conn->peer, UINT64_MAX))
-    return;
   bool done = outgoing_pump(&conn->out, conn->peer, trickles ? TRICKLE_BYTES : UINT64_MAX);
   if (conn->out.body_sent > before)
     actors_note_progress();
@@ -175,7 +174,12 @@ static void on_head(struct origin_conn *conn) {
   conn->plan = plan;
   actors_note_progress();
   trace(TRACE_ORIGIN_REQUEST, HOST_SERVER, id, conn->peer->wire->id);
+  outgoing_begin(&conn->informational, 0, BODY_DOWN, &rng);
   bool early = plan->origin == ORIGIN_EARLY || plan->origin == ORIGIN_EARLY_CLOSE;
+  if (message_field(in, "Expect", text, sizeof text) && !early) {
+    outgoing_line(&conn->informational, "HTTP/1.1 100 Continue");
+    outgoing_line(&conn->informational, "%s", "");
+  }
   if (early)
     start_answer(conn);
   else if (id % 2 == 0)

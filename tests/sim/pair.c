@@ -19,15 +19,13 @@ struct end {
   struct tls_context *tls;
   struct worker *worker;
   uint64_t established, lost;
-  uint32_t busy_ticks;  /* one after the other, after which it said that there is more to do */
+  uint32_t busy_ticks;    /* one after the other, after which it said that there is more to do */
   uint64_t busy_until_ns; /* when it goes on with that; UINT64_MAX: nothing to do */
   enum worker_phase phase;
 };
 
 static struct end ends[HOSTS];
-static struct {
-  uint64_t from_ns, to_ns;
-} troubles[TROUBLES_MAX];
+static struct { uint64_t from_ns, to_ns; } troubles[TROUBLES_MAX];
 static size_t trouble_count;
 static bool client_up;
 
@@ -39,9 +37,10 @@ static void report_config(void *context, bool fatal, const char *text) {
     world_fail("configuration: %s", text);
 }
 
-static void report_tls(void *context, const char *text) {
+static void report_tls(void *context, bool fatal, const char *text) {
   (void)context;
-  world_fail("tls: %s", text);
+  if (fatal)
+    world_fail("tls: %s", text);
 }
 
 static void open_end(const struct scenario *scenario, int host) {
@@ -142,9 +141,9 @@ static void tick(int host) {
 /* When this host's worker runs next. */
 static uint64_t next_tick(int host) {
   struct end *end = &ends[host];
-  uint64_t due = worker_due(end->worker), completed = world.hosts[host].tick_at_ns;
   if (end->phase == WORKER_DONE)
     return UINT64_MAX;
+  uint64_t due = worker_due(end->worker), completed = world.hosts[host].tick_at_ns;
   if (due == 0)
     due = end->busy_until_ns != UINT64_MAX ? end->busy_until_ns : world.now_ns;
   due = due < completed ? due : completed;
@@ -159,12 +158,15 @@ static bool step(uint64_t until_ns) {
     at_ns = next[host] < at_ns ? next[host] : at_ns;
   }
   if (at_ns > until_ns) {
-    world_advance(until_ns);
+    if (until_ns > world.now_ns)
+      world_advance(until_ns);
     return false;
   }
   world_advance(at_ns);
   for (int host = 0; host < HOSTS; host++) {
-    if (next[host] <= world.now_ns || world.hosts[host].tick_at_ns <= world.now_ns)
+    if (ends[host].phase == WORKER_DONE)
+      world.hosts[host].tick_at_ns = UINT64_MAX;
+    else if (next[host] <= world.now_ns || world.hosts[host].tick_at_ns <= world.now_ns)
       tick(host);
   }
   return true;
@@ -181,6 +183,35 @@ bool pair_run(bool (*done)(void), uint64_t until_ns) {
 void pair_run_until(uint64_t until_ns) {
   while (step(until_ns))
     continue;
+}
+
+/* --- crashes --- */
+
+static bool client_gone(void) { return ends[HOST_CLIENT].phase == WORKER_DONE; }
+static bool server_gone(void) { return ends[HOST_SERVER].phase == WORKER_DONE; }
+
+static void close_end(int host) {
+  struct end *end = &ends[host];
+  worker_close(end->worker);
+  tls_context_close(end->tls);
+  config_free(end->config);
+  end->worker = NULL;
+}
+
+void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns) {
+  link_mute(host, true);
+  add_trouble(world.now_ns, world.now_ns);
+  if (host == HOST_CLIENT)
+    follow_client(false);
+  worker_abort(ends[host].worker);
+  host_wake(host);
+  if (!pair_run(host == HOST_CLIENT ? client_gone : server_gone, world.now_ns + 5 * NS_PER_S))
+    world_fail("host %d does not end within 5 s of being aborted", host);
+  pair_run_until(world.now_ns + NS_PER_MS); /* its sends complete */
+  close_end(host);
+  pair_run_until(world.now_ns + down_ns);
+  link_mute(host, false);
+  open_end(scenario, host);
 }
 
 /* --- the end --- */
@@ -211,9 +242,7 @@ void pair_drain(int host) {
   host_wake(host);
 }
 
-bool pair_drained(void) {
-  return ends[HOST_CLIENT].phase == WORKER_DONE && ends[HOST_SERVER].phase == WORKER_DONE;
-}
+bool pair_drained(void) { return ends[HOST_CLIENT].phase == WORKER_DONE && ends[HOST_SERVER].phase == WORKER_DONE; }
 
 static void check_empty(void *context, const struct pool *pool) {
   (void)context;
@@ -230,10 +259,7 @@ void pair_close(void) {
   must(pair_drained());
   world_advance(world.now_ns + NS_PER_S); /* sends that are under way complete; nobody looks at what arrives */
   pool_each(check_empty, NULL);
-  for (int host = 0; host < HOSTS; host++) {
-    worker_close(ends[host].worker);
-    tls_context_close(ends[host].tls);
-    config_free(ends[host].config);
-  }
+  for (int host = 0; host < HOSTS; host++)
+    close_end(host);
   pool_each(fail_open, NULL);
 }

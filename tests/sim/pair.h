@@ -20,6 +20,9 @@ bool pair_trouble(uint64_t from_ns, uint64_t to_ns);
 uint64_t pair_lost(void);
 /* Nothing of any exchange may be left in the pools of both. */
 void pair_check_idle(void);
+/* The worker is gone as if it was killed: its connections are reset, its peer hears nothing. It is opened again after
+   |down_ns|. */
+void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns);
 void pair_drain(int host);
 bool pair_drained(void);
 /* After both are WORKER_DONE: checks that all pools are empty and closes them. */

@@ -41,7 +41,7 @@ static const struct profile profiles[] = {
 enum { PROFILES = sizeof profiles / sizeof profiles[0] };
 
 static const char *const client_names[CLIENT_MANNERS] = {
-    "plain", "reads slowly", "writes slowly", "cuts its request", "cuts its response", "stalls", "half-closes"};
+    "plain", "reads slowly", "writes slowly", "cuts its request", "cuts its response", "stalls", "half-closes", "expects 100"};
 static const char *const origin_names[ORIGIN_MANNERS] = {
     "plain",           "slow",   "trickles", "informs",       "early",           "early close", "says close",
     "closes when idle", "closes", "resets",   "cuts the body", "resets the body", "never",       "garbage"};
@@ -96,7 +96,7 @@ static uint8_t draw_choice(struct rng *rng, const struct choice *choices, size_t
 static void draw_manners(struct plan *plan, struct rng *rng) {
   static const struct choice clients[] = {{CLIENT_PLAIN, 80},        {CLIENT_SLOW_READER, 4},   {CLIENT_SLOW_WRITER, 4},
                                           {CLIENT_CUTS_REQUEST, 3},  {CLIENT_CUTS_RESPONSE, 4}, {CLIENT_STALLS, 1},
-                                          {CLIENT_HALF_CLOSES, 2}};
+                                          {CLIENT_HALF_CLOSES, 2},  {CLIENT_EXPECTS, 4}};
   static const struct choice origins[] = {
       {ORIGIN_PLAIN, 72},     {ORIGIN_SLOW, 5},       {ORIGIN_TRICKLES, 3},    {ORIGIN_INFORMS, 3}, {ORIGIN_EARLY, 3},
       {ORIGIN_EARLY_CLOSE, 2}, {ORIGIN_SAYS_CLOSE, 3}, {ORIGIN_IDLE_CLOSE, 2}, {ORIGIN_CLOSES, 2},  {ORIGIN_RESETS, 2},
@@ -142,7 +142,9 @@ static void settle(struct plan *plan, struct rng *rng) {
   bool no_down = plan_is(plan, "HEAD") || plan->down_framing == FRAMING_NONE || plan->down_bytes == 0;
   bool no_up = !plan_has_body(plan) || plan->up_bytes == 0;
   bool needs_up = plan->client == CLIENT_SLOW_WRITER || plan->client == CLIENT_CUTS_REQUEST ||
-                  plan->client == CLIENT_STALLS;
+                  plan->client == CLIENT_STALLS || plan->client == CLIENT_EXPECTS;
+  if (plan->client == CLIENT_EXPECTS && plan->http10)
+    plan->client = CLIENT_PLAIN;
   if ((no_up && needs_up) || (no_down && plan->client == CLIENT_CUTS_RESPONSE))
     plan->client = CLIENT_PLAIN;
   if (plan->client == CLIENT_SLOW_READER || plan->client == CLIENT_SLOW_WRITER || plan->origin == ORIGIN_TRICKLES) {
@@ -224,12 +226,41 @@ static void draw_settings(struct scenario *scenario, struct rng *rng) {
   scenario->limit_ns = 900 * NS_PER_S;
 }
 
+/* What happens to the workers themselves. */
+static void draw_events(struct scenario *scenario, struct rng *rng) {
+  uint64_t kind = rng_below(rng, 100);
+  uint64_t when = world.now_ns;
+  if (kind < 20) {
+    scenario->crash_count = rng_between(rng, 1, CRASHES_MAX);
+    for (size_t i = 0; i < scenario->crash_count; i++) {
+      when += MS(rng_between(rng, 100, 3000));
+      scenario->crashes[i].at_ns = when;
+      scenario->crashes[i].down_ns = rng_chance(rng, 500000) ? 0 : MS(rng_below(rng, 2000));
+      scenario->crashes[i].host = (int)rng_below(rng, HOSTS);
+      when += scenario->crashes[i].down_ns;
+    }
+    scenario->faults = true;
+    snprintf(scenario->events, sizeof scenario->events, ", %zu crashes", scenario->crash_count);
+  } else if (kind < 40) {
+    scenario->drain_ns = when + MS(rng_between(rng, 100, 5000));
+    scenario->drain_host = (int)rng_below(rng, HOSTS);
+    snprintf(scenario->events, sizeof scenario->events, ", %s drained at %.3f s",
+             scenario->drain_host == HOST_CLIENT ? "client" : "server", (double)(scenario->drain_ns - world.now_ns) / 1e9);
+  } else if (kind < 50) {
+    scenario->shortage_ppm = (uint32_t)rng_between(rng, 50, 2000);
+    snprintf(scenario->events, sizeof scenario->events, ", shortage %u ppm", scenario->shortage_ppm);
+    scenario->faults = true;
+  }
+}
+
 void scenario_draw(struct scenario *scenario, uint64_t seed) {
   struct rng rng;
   memset(scenario, 0, sizeof *scenario);
+  scenario->seed = seed;
   rng_seed(&rng, seed, 'S');
   draw_link(scenario, &rng);
   draw_settings(scenario, &rng);
+  draw_events(scenario, &rng);
   scenario->exchanges = EXCHANGES;
   for (uint32_t id = 0; id < scenario->exchanges; id++)
     draw_plan(&scenario->plans[id], id, &rng);

@@ -11,7 +11,7 @@
 #include "sim/message.h"
 #include "sim/world.h"
 
-enum { EXCHANGES = 500, CLIENTS_MAX = 48 };
+enum { EXCHANGES = 500, CLIENTS_MAX = 48, CRASHES_MAX = 3 };
 
 enum client_manner {
   CLIENT_PLAIN,
@@ -21,6 +21,7 @@ enum client_manner {
   CLIENT_CUTS_RESPONSE, /* resets in the middle of the response */
   CLIENT_STALLS,        /* stops in the middle of the request's body, and waits */
   CLIENT_HALF_CLOSES,   /* FIN behind the request */
+  CLIENT_EXPECTS,       /* waits for 100 Continue, or a second, before it sends the body */
   CLIENT_MANNERS
 };
 
@@ -76,7 +77,9 @@ struct plan {
 };
 
 struct scenario {
+  uint64_t seed;
   char name[80];
+  char events[120]; /* in words */
   struct link_profile link;
   bool faults; /* a session may be lost */
   const char *congestion;
@@ -87,6 +90,14 @@ struct scenario {
   uint32_t pipeline; /* requests without an answer at a time, when they are safe to repeat */
   uint32_t refuse_ppm, ignore_ppm; /* connections to the origin */
   uint64_t limit_ns; /* by then everything is over */
+  struct {
+    uint64_t at_ns, down_ns;
+    int host;
+  } crashes[CRASHES_MAX]; /* a worker is gone without a word, and opened again */
+  size_t crash_count;
+  uint64_t drain_ns; /* one of the workers is drained with requests in flight; 0: after all of them */
+  int drain_host;
+  uint32_t shortage_ppm; /* of objects asked from pools that are not there */
   uint32_t exchanges;
   struct plan plans[EXCHANGES];
 };
