@@ -1,0 +1,104 @@
+"""Processes that a run starts: each in a directory of its own with a log, and none outlives the run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+TOP = BENCH.parent
+PROBE = BENCH / "probe.py"
+SINK = BENCH / "sink.py"
+PYTHON = "/usr/bin/python3"
+STOP_SECONDS = 5
+# Ended by the kernel when we are, even by kill -9. A session of their own: Ctrl-C is for the bench alone, which then
+# ends them in order.
+WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"]
+
+
+class BenchError(Exception):
+    pass
+
+
+def start(command, **options):
+    return subprocess.Popen([*WITH_US, *map(str, command)], stdin=subprocess.DEVNULL, start_new_session=True, **options)
+
+
+def run(command, timeout, **options):
+    """The output of a command that must succeed; it is ended if we are interrupted."""
+    process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        raise BenchError(f"{command[0]}: not done after {timeout:.0f} s") from late
+    finally:
+        stop(process)
+    if process.returncode != 0:
+        raise BenchError(f"{' '.join(map(str, command))}: status {process.returncode}: {err.strip()[-500:]}")
+    return out
+
+
+def stop(process, timeout=STOP_SECONDS):
+    """Ends this process, which is to end those it has started; if it does not, its session is killed."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def port_listens(pid, port, protocol):
+    """Whether anything in the network namespace of `pid` is bound to this port."""
+    for name in (protocol, protocol + "6"):
+        table = Path(f"/proc/{pid}/net/{name}")
+        for line in table.read_text().splitlines()[1:] if table.exists() else []:
+            fields = line.split()
+            if fields[1].endswith(f":{port:04X}") and (protocol == "udp" or fields[3] == "0A"):
+                return True
+    return False
+
+
+class Service:
+    """A process that listens on `ports`, pairs of port and protocol."""
+
+    def __init__(self, command, directory, ports, environment=None, patience=15):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.name, self.ports, self.log = directory.name, ports, directory / "log"
+        with open(self.log, "ab") as log:
+            self.process = start(command, cwd=directory, stdout=log, stderr=log,
+                                 env={**os.environ, **(environment or {})})
+        try:
+            self.wait_ready(patience)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def said(self):
+        return self.log.read_text(errors="replace")[-2000:]
+
+    def wait_ready(self, patience):
+        end = time.monotonic() + patience
+        while not all(port_listens(self.pid, port, protocol) for port, protocol in self.ports):
+            if self.process.poll() is not None:
+                raise BenchError(f"{self.name} has ended with {self.process.returncode}: {self.said()}")
+            if time.monotonic() > end:
+                raise BenchError(f"{self.name} is not ready after {patience} s: {self.said()}")
+            time.sleep(0.01)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        stop(self.process)
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
