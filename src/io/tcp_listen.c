@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "io/bind.h"
 #include "io/tcp_priv.h"
 
 enum { BACKLOG = 4096, PAUSE_MS = 100, PAUSES_PER_LOG_LINE = 100 };
@@ -160,7 +161,7 @@ static int listen_on(const struct tcp_config *config, const struct address *addr
   if (family == AF_INET6)
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_wildcard_v6(address) ? &off : &on, sizeof off);
   tcp_set_options(config, fd, family);
-  bool bound = bind(fd, &address->any, address->len) == 0;
+  bool bound = bind_patiently(fd, &address->any, address->len) == 0;
   if (bound &&
       family != AF_UNIX) /* after bind: a port that another process has is an error, not a share of its calls */
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);

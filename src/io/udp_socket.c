@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/must.h"
+#include "io/bind.h"
 #include "io/udp_priv.h"
 
 static bool set(int fd, int level, int name, int value) {
@@ -61,10 +62,15 @@ static void set_options(struct udp *udp, const struct udp_config *config, int fd
   }
 }
 
-/* SO_REUSEPORT comes after bind: another process that has the port, or comes later for it, is an error and not a share
-   of its datagrams; further sockets of this process can still join. */
-static int bind_to(int fd, const struct address *address) {
-  if (bind(fd, &address->any, address->len) != 0)
+/* A service's SO_REUSEPORT comes after bind: another process that has the port, or comes later for it, is an error and
+   not a share of its datagrams; further sockets of this process can still join. A client's new socket has to bind while
+   the one before it, of the same process, is still being closed. */
+static int bind_to(const struct udp *udp, int fd, const struct address *address) {
+  if (udp->connected) {
+    set(fd, SOL_SOCKET, SO_REUSEPORT, address_port(address) != 0);
+    return bind(fd, &address->any, address->len);
+  }
+  if (bind_patiently(fd, &address->any, address->len) != 0)
     return -1;
   set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   return 0;
@@ -82,7 +88,7 @@ static int open_at(struct udp *udp, const struct udp_config *config, const struc
     set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   set_options(udp, config, fd);
   *what = "bind";
-  if (bind_to(fd, bind_address) != 0)
+  if (bind_to(udp, fd, bind_address) != 0)
     goto failed;
   if (udp->connected) {
     udp->remote = config->connect;
