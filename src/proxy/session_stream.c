@@ -272,6 +272,11 @@ static void server_request(struct exchange *exchange) {
     exchange_fail(exchange, err);
 }
 
+/* What the client end calls a malformed response is a malformed request here: 400, not 502. */
+static enum err request_fault(const struct h3_stream *stream) {
+  return stream->error != ERR_OK && stream->error != ERR_BAD_MESSAGE ? stream->error : ERR_BAD_REQUEST;
+}
+
 static void server_stream(struct h3_stream *stream) {
   struct exchange *exchange = stream->owner;
   unsigned events = stream->events;
@@ -280,7 +285,7 @@ static void server_stream(struct h3_stream *stream) {
     server_request(exchange);
   bool answered = exchange->state == EXCHANGE_ANSWERING && exchange->resp.end == FLOW_EOF;
   if ((events & H3_BROKEN) && !answered)
-    exchange_fail(exchange, stream->error != ERR_OK ? stream->error : ERR_BAD_REQUEST);
+    exchange_fail(exchange, request_fault(stream));
   else if ((events & (H3_RESET | H3_STOPPED)) && !answered)
     exchange_fail(exchange, ERR_CLIENT_GONE);
   unsigned wakes = 0;
