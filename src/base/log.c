@@ -2,7 +2,11 @@
    that decides what may reach a terminal or a JSON reader. */
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -13,15 +17,20 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 
 enum {
   MESSAGE_MAX = 1024,
   ESCAPE_MAX = 6, /* \u001b */
-  LINE_MAX_BYTES = MESSAGE_MAX * ESCAPE_MAX + 128,
+  FIELD_MAX = 64, /* of a field without the text of others */
+  LINE_MAX_BYTES = MESSAGE_MAX * ESCAPE_MAX + LOG_FIELDS_MAX * FIELD_MAX + 128,
 };
+
+static_assert(2 * LOG_FIELD_TEXT_MAX <= MESSAGE_MAX, "two texts of others fit a line");
 
 static _Atomic int level_wanted = LOG_INFO;
 static _Atomic bool json_wanted;
+static _Atomic bool access_wanted;
 static _Atomic uint64_t dropped;
 
 struct line {
@@ -35,6 +44,10 @@ void log_setup(enum log_level level, bool json) {
 }
 
 bool log_wants(enum log_level level) { return (int)level <= atomic_load_explicit(&level_wanted, memory_order_relaxed); }
+
+void log_setup_access(bool on) { access_wanted = on; }
+
+bool log_wants_access(void) { return atomic_load_explicit(&access_wanted, memory_order_relaxed); }
 
 uint64_t log_dropped(void) { return dropped; }
 
@@ -73,7 +86,8 @@ static size_t utf8_len(const uint8_t *at, size_t len) {
   return need;
 }
 
-static void add_escaped(struct line *line, const char *message, size_t len, bool json) {
+/* |quoted|: quotes and backslashes are escaped as well. */
+static void add_escaped(struct line *line, const char *message, size_t len, bool json, bool quoted) {
   const uint8_t *at = (const uint8_t *)message;
   const uint8_t *end = at + len;
   while (at < end) {
@@ -82,7 +96,7 @@ static void add_escaped(struct line *line, const char *message, size_t len, bool
     /* C0, DEL, and C1 (U+0080 to U+009F), which some terminals obey as well */
     bool control = size == 1 ? *at < 0x20 || *at == 0x7f : size == 2 && at[0] == 0xc2 && at[1] < 0xa0;
     if (size > 0 && !control) {
-      if (json && (*at == '"' || *at == '\\'))
+      if (quoted && (*at == '"' || *at == '\\'))
         add(line, "\\", 1);
       add(line, (const char *)at, size);
     } else if (json) {
@@ -107,10 +121,16 @@ static size_t cut(char *message) {
   return len + 3;
 }
 
+/* Never waits for who reads the log: a pipe or socket that is ready takes PIPE_BUF bytes at once (pipe(7)). The file
+   description is shared with others, so that it cannot be made non-blocking instead. */
 static void line_write(const struct line *line) {
   size_t done = 0;
   while (done < line->len) {
-    ssize_t written = write(STDERR_FILENO, line->text + done, line->len - done);
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    size_t left = line->len - done;
+    ssize_t written = -1;
+    if (poll(&ready, 1, 0) > 0)
+      written = write(STDERR_FILENO, line->text + done, left < PIPE_BUF ? left : PIPE_BUF);
     if (written < 0 && errno == EINTR)
       continue;
     if (written <= 0) {
@@ -121,7 +141,7 @@ static void line_write(const struct line *line) {
   }
 }
 
-void log_write(enum log_level level, const char *format, ...) {
+static void line_begin(struct line *line, enum log_level level, bool json) {
   static const struct {
     const char *text, *json;
   } words[] = {
@@ -130,6 +150,16 @@ void log_write(enum log_level level, const char *format, ...) {
       [LOG_INFO] = {" INFO", "info"},
       [LOG_DEBUG] = {"DEBUG", "debug"},
   };
+  line->len = 0;
+  if (json)
+    add_text(line, "{\"ts\":\"");
+  add_time(line);
+  add_text(line, json ? "\",\"level\":\"" : " ");
+  add_text(line, json ? words[level].json : words[level].text);
+  add_text(line, json ? "\",\"msg\":\"" : " ptproxy: ");
+}
+
+void log_write(enum log_level level, const char *format, ...) {
   if (!log_wants(level))
     return;
   int errno_before = errno; /* a log line between a call and the look at its errno must not change it */
@@ -143,16 +173,44 @@ void log_write(enum log_level level, const char *format, ...) {
     len = cut(message);
 
   struct line line;
-  line.len = 0;
   bool json = json_wanted;
-  if (json)
-    add_text(&line, "{\"ts\":\"");
-  add_time(&line);
-  add_text(&line, json ? "\",\"level\":\"" : " ");
-  add_text(&line, json ? words[level].json : words[level].text);
-  add_text(&line, json ? "\",\"msg\":\"" : " ptproxy: ");
-  add_escaped(&line, message, len, json);
+  line_begin(&line, level, json);
+  add_escaped(&line, message, len, json, json);
   add_text(&line, json ? "\"}\n" : "\n");
+  line_write(&line);
+  errno = errno_before;
+}
+
+static void add_field(struct line *line, const struct log_field *field, bool json) {
+  char text[FIELD_MAX];
+  snprintf(text, sizeof text, json ? ",\"%s\":" : " %s=", field->name);
+  add_text(line, text);
+  if (field->text != NULL) {
+    size_t len = field->len < LOG_FIELD_TEXT_MAX ? field->len : LOG_FIELD_TEXT_MAX;
+    add_text(line, "\"");
+    add_escaped(line, field->text, len, json, true);
+    add_text(line, len < field->len ? "...\"" : "\"");
+    return;
+  }
+  if (field->nanoseconds)
+    snprintf(text, sizeof text, "%" PRIu64 ".%06u", (uint64_t)(field->number / NS_PER_S),
+             (unsigned)(field->number % NS_PER_S / NS_PER_US));
+  else
+    snprintf(text, sizeof text, "%" PRIu64, field->number);
+  add_text(line, text);
+}
+
+void log_fields(const char *message, const struct log_field *fields, size_t count) {
+  must(count <= LOG_FIELDS_MAX);
+  int errno_before = errno;
+  struct line line;
+  bool json = json_wanted;
+  line_begin(&line, LOG_INFO, json);
+  add_text(&line, message);
+  add_text(&line, json ? "\"" : "");
+  for (size_t i = 0; i < count; i++)
+    add_field(&line, &fields[i], json);
+  add_text(&line, json ? "}\n" : "\n");
   line_write(&line);
   errno = errno_before;
 }
@@ -168,6 +226,7 @@ bool log_rate_ok(struct log_rate *rate, unsigned burst, unsigned long long now_n
   }
   if (rate->tokens == 0) {
     rate->suppressed++;
+    dropped++;
     return false;
   }
   rate->tokens--;

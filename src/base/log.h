@@ -4,6 +4,7 @@
 #define PTP_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -16,7 +17,25 @@ bool log_wants(enum log_level level);
 /* printf-like; |format| is one clause in lower case without a full stop. Longer than 1 KiB is cut with "...". */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Lines that stderr did not take, for the metrics. */
+/* Whether there is a line for each request (log.access). */
+void log_setup_access(bool on);
+bool log_wants_access(void);
+
+enum { LOG_FIELD_TEXT_MAX = 512, LOG_FIELDS_MAX = 12 };
+
+/* |name| is ours; |text| (NULL: |number|) is anybody's, at most LOG_FIELD_TEXT_MAX bytes of it count. */
+struct log_field {
+  const char *name, *text;
+  size_t len;
+  uint64_t number;
+  bool nanoseconds; /* the number is shown in seconds */
+};
+
+/* Writes a line at level info, whatever levels are wanted: |message|, then name=value or, in JSON, the members. At most
+   LOG_FIELDS_MAX fields, two of them texts of others. */
+void log_fields(const char *message, const struct log_field *fields, size_t count);
+
+/* Lines that were not written, for the metrics: stderr did not take them at once, or a bucket was empty. */
 uint64_t log_dropped(void);
 
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)

@@ -92,7 +92,7 @@ struct quic_train {
 struct quic_stats {
   uint64_t rtt_latest_ns, rtt_min_ns, rtt_smoothed_ns;
   uint64_t cwnd, bytes_in_flight;
-  uint64_t packets_sent, packets_received, packets_lost, bytes_sent, bytes_received;
+  uint64_t packets_sent, packets_received, packets_discarded, packets_lost, bytes_sent, bytes_received;
   uint64_t mtu;
 };
 

@@ -45,6 +45,7 @@ void quic_stats(const struct quic_conn *conn, struct quic_stats *stats) {
       .bytes_in_flight = info.bytes_in_flight,
       .packets_sent = info.pkt_sent,
       .packets_received = info.pkt_recv,
+      .packets_discarded = info.pkt_discarded,
       .packets_lost = info.pkt_lost,
       .bytes_sent = info.bytes_sent,
       .bytes_received = info.bytes_recv,

@@ -28,8 +28,11 @@ static void pause_attempts(struct sessions *sessions) {
 }
 
 static void attempt_failed(struct sessions *sessions, const char *reason) {
-  if (sessions->report.reason != reason)
+  if (sessions->report.reason != reason) { /* else session.c has counted it */
     snprintf(sessions->report.reason, sizeof sessions->report.reason, "%s", reason);
+    sessions->report.failed++;
+    metrics_add(&sessions->proxy->metrics->link_connects_failed, 1);
+  }
   sessions_fail_waiting(sessions, ERR_NO_TUNNEL);
   if (connector_of(sessions)->next < connector_of(sessions)->query.count) {
     try_next(sessions);
@@ -78,8 +81,10 @@ static enum err open_socket(struct sessions *sessions, const struct address *pee
   if (address_parse(&wanted, config->general.bind_address, 0) == ERR_OK &&
       address_family(&wanted) == address_family(peer))
     udp.bind = wanted;
+  sessions_count_socket(sessions);
   udp_close(sessions->udp);
   sessions->udp = NULL;
+  sessions->udp_counted = (struct udp_counters){0};
   return udp_open(&sessions->udp, sessions->proxy->ring, &udp, reason, reason_size);
 }
 

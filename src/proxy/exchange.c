@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "proxy/access.h"
 
 /* Row: state. Column: event, in the order of enum exchange_event. X: cannot happen. */
 enum {
@@ -85,7 +86,7 @@ static void exchange_free(struct exchange *exchange) {
 void exchange_request(struct exchange *exchange) {
   struct proxy *proxy = exchange->proxy;
   set_state(exchange, EXCHANGE_ON_REQUEST);
-  metrics_add(&proxy->metrics->http_requests, 1);
+  access_begun(exchange);
   proxy->route(proxy->router, exchange);
 }
 
@@ -95,7 +96,10 @@ void exchange_attach(struct exchange *exchange, const struct exchange_ops *ops, 
   exchange->far = far;
 }
 
-void exchange_sent(struct exchange *exchange) { set_state(exchange, EXCHANGE_ON_SENT); }
+void exchange_sent(struct exchange *exchange) {
+  set_state(exchange, EXCHANGE_ON_SENT);
+  exchange->forwarded_ns = exchange->proxy->now_ns;
+}
 
 void exchange_retry(struct exchange *exchange) {
   set_state(exchange, EXCHANGE_ON_RETRY);
@@ -131,6 +135,7 @@ void exchange_informed(struct exchange *exchange) {
 
 void exchange_response(struct exchange *exchange) {
   set_state(exchange, EXCHANGE_ON_RESPONSE);
+  exchange->answered_ns = exchange->proxy->now_ns;
   exchange_wake(exchange, WAKE_NEAR_OUTPUT);
 }
 
@@ -203,6 +208,7 @@ static void bury_when_alone(struct exchange *exchange) {
 
 void exchange_near_done(struct exchange *exchange) {
   must(exchange->near != NULL);
+  access_ended(exchange);
   set_state(exchange, EXCHANGE_ON_DONE);
   exchange->near = NULL;
   /* The end of the response is where a request is over; a far end that still sends the rest of the request stops. */

@@ -61,10 +61,10 @@ struct exchange {
   struct list ready; /* in proxy->ready or proxy->dead */
   struct list queue; /* the far end's: requests that wait for a stream or a connection */
   struct proxy *proxy;
-  uint8_t state;  /* enum exchange_state */
-  uint8_t wakes;  /* enum exchange_wake bits for the pump */
-  uint8_t reason; /* enum err: why it failed; ERR_OK */
-  bool retried;
+  uint8_t state;           /* enum exchange_state */
+  uint8_t wakes;           /* enum exchange_wake bits for the pump */
+  uint8_t reason;          /* enum err: why it failed; ERR_OK */
+  bool retried, requested; /* requested: the head was complete */
   struct flow req, resp;
   struct head req_head, resp_head;
   struct head informational[INFORMATIONAL_SLOTS]; /* 1xx responses that wait for the near end: a ring */
@@ -73,7 +73,7 @@ struct exchange {
   const struct exchange_ops *near_ops, *far_ops;
   void *near, *far; /* NULL: that end has let go, or has not taken it yet */
   void *link;       /* the session module's: the session that carries it */
-  uint64_t started_ns, queued_ns, forwarded_ns;
+  uint64_t started_ns, requested_ns, queued_ns, forwarded_ns, answered_ns;
 };
 
 /* A new exchange with its request in |near|'s hands; NULL when there are too many. */

@@ -200,3 +200,10 @@ void origin_abort(struct origin *origin) {
 }
 
 uint32_t origin_count(const struct origin *origin) { return origin->connections.live; }
+
+uint32_t origin_idle_count(const struct origin *origin) {
+  uint32_t count = 0;
+  for (const struct list *node = origin->idle.next; node != &origin->idle; node = node->next)
+    count++;
+  return count;
+}

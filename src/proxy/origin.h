@@ -24,6 +24,8 @@ void origin_route(void *router, struct exchange *exchange);
 void origin_drain(struct origin *origin);
 /* Closes all at once. */
 void origin_abort(struct origin *origin);
+/* Connections that wait for a request. */
+uint32_t origin_idle_count(const struct origin *origin);
 /* Connections not yet buried. */
 uint32_t origin_count(const struct origin *origin);
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/pool.h"
 #include "base/timer.h"
 #include "config/config.h"
@@ -35,6 +36,7 @@ struct proxy {
   struct list dead;  /* exchanges that both ends let go: freed in the tick's last step */
   struct metrics *metrics;
   struct head_limits limits;
+  struct log_rate refused_requests; /* lines about them in the access log */
   char loop_mark[LOOP_MARK_MAX];
   bool server;
   bool draining; /* nothing new is begun */

@@ -54,6 +54,7 @@ struct session *session_of(struct sessions *sessions, struct quic_conn *conn) {
 
 void session_free(struct session *session) {
   must(session->h3 == NULL && session->account.held == 0);
+  session_count(session);
   quic_free(session->conn);
   timer_cancel(&session->sessions->proxy->timers, &session->timer);
   list_remove(&session->dirty);
@@ -94,6 +95,7 @@ static void log_established(const struct session *session) {
 static void session_up(struct session *session) {
   struct sessions *sessions = session->sessions;
   session->state = SESSION_UP;
+  session->up_ns = sessions->proxy->now_ns;
   sessions->report.established++;
   sessions->report.open++;
   metrics_add(&sessions->proxy->metrics->link_connects_ok, 1);
@@ -134,10 +136,11 @@ static void session_lost(struct session *session) {
     must(sessions->report.open > 0);
     sessions->report.open--;
     sessions->report.lost++;
-    metrics_add(&sessions->proxy->metrics->disconnects[ERR_LINK_DOWN], 1);
+    metrics_add(&sessions->proxy->metrics->disconnects[quic_failed(session->conn) ? ERR_LINK_DOWN : ERR_OK], 1);
   } else {
     sessions->report.failed++;
     metrics_add(&sessions->proxy->metrics->link_connects_failed, 1);
+    metrics_add(&sessions->proxy->metrics->handshake_failures, 1);
   }
   if (session->h3 != NULL) {
     h3_abandon(session->h3);

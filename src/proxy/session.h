@@ -4,6 +4,7 @@
 
      session.c          datagrams in and out, timers, life and death of a session
      session_stream.c   stream <-> exchange, in both modes; requests that wait for a stream
+     session_report.c   figures for the metrics and the admin endpoint
      connector.c        client: resolve, attempt, back-off */
 #ifndef PTP_PROXY_SESSION_H
 #define PTP_PROXY_SESSION_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "proto/quic.h"
 #include "proto/tls.h"
 #include "proxy/proxy.h"
 
@@ -58,6 +60,20 @@ void sessions_abort(struct sessions *sessions);
 
 uint32_t sessions_count(const struct sessions *sessions);
 void sessions_report(const struct sessions *sessions, struct session_report *report);
+/* Brings the link's figures in the metrics up to date. */
+void sessions_measure(struct sessions *sessions);
+/* One session for people. */
+struct session_view {
+  char name[QUIC_NAME_MAX];
+  struct address peer, local;
+  bool up;
+  uint64_t up_ns;    /* for how long */
+  uint64_t heard_ns; /* since the peer was last heard */
+  uint32_t streams;
+  struct quic_stats stats;
+};
+/* Fills |views|, established ones first; returns how many there are, at most |max|. */
+size_t sessions_view(const struct sessions *sessions, struct session_view *views, size_t max);
 /* What the socket is bound to and was granted, in words, for the start-up log (server). */
 void sessions_describe(const struct sessions *sessions, char *out, size_t size);
 

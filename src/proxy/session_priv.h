@@ -26,6 +26,8 @@ struct session {
   struct flow_account account; /* of the flows towards the peer: transport.send_window */
   uint64_t heard_ns;           /* when the last packet of the peer was accepted */
   uint64_t packets_received;   /* by then */
+  uint64_t up_ns;              /* when it was established; 0: not yet */
+  struct quic_stats counted;   /* what the metrics have of it */
 };
 
 enum connector_state {
@@ -57,6 +59,7 @@ struct sessions {
   struct connector connector;
   struct log_rate handshake_failures;
   struct session_report report;
+  struct udp_counters udp_counted; /* what the metrics have of the socket */
   bool draining;
 };
 
@@ -76,6 +79,10 @@ void session_handle_streams(struct session *session);
 void sessions_serve_waiting(struct sessions *sessions);
 void sessions_fail_waiting(struct sessions *sessions, enum err reason);
 void sessions_on_wait_timer(struct timer *timer, uint64_t now_ns);
+
+/* session_report.c: before a session or the socket goes. */
+void session_count(struct session *session);
+void sessions_count_socket(struct sessions *sessions);
 
 /* connector.c */
 must_use enum err connector_open(struct sessions *sessions);

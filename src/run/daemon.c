@@ -39,7 +39,12 @@ struct daemon {
   uint64_t passes;  /* of the worker, the last time */
 };
 
-/* ---- problems ---- */
+/* ---- the log ---- */
+
+static void set_up_log(const struct config *config) {
+  log_setup((enum log_level)config->log.level, config->log.json);
+  log_setup_access(config->log.access);
+}
 
 /* |context| is the daemon: the service manager shows the last one when the start fails. */
 static void report_tls(void *context, bool fatal, const char *text) {
@@ -128,7 +133,7 @@ static void reload(struct daemon *daemon) {
   struct tls_context *tls;
   enum err err = tls_context_open(&tls, &settings, report_tls, daemon);
   if (err == ERR_OK) {
-    log_setup((enum log_level)config->log.level, config->log.json);
+    set_up_log(config);
     seat_set_tls(daemon->seat, tls);
     log_info("certificates, key and log settings were read again");
   } else {
@@ -263,7 +268,7 @@ int daemon_run(const char *path) {
   enum err err = config_load(path, keep_problem, kept, &config);
   fclose(kept);
   if (err == ERR_OK)
-    log_setup((enum log_level)config->log.level, config->log.json);
+    set_up_log(config);
   struct daemon daemon = {.path = path, .config = config, .signal_fd = -1, .poke_fd = -1, .ping_ns = UINT64_MAX};
   notify_open(&daemon.notify, err == ERR_OK ? config->system.watchdog_factor : 1);
   log_kept(problems, &daemon.notify);

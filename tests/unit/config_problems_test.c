@@ -311,7 +311,6 @@ static void warnings(void **state) {
   (void)state;
   static const char *const rows[][2] = {
       {"\"system\": {\"threads\": 2}", "system.threads: has no effect yet"},
-      {"\"log\": {\"access\": true}", "log.access: has no effect yet"},
       {"\"admin\": {\"bind_address\": \"unix:/run/x\"}", "admin.bind_address: has no effect yet"},
       {"\"transport\": {\"keep_alive_interval\": \"5s\"}",
        "transport.keep_alive_interval: is not below transport.max_idle_timeout: an idle session will be lost"},

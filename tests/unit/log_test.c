@@ -189,6 +189,76 @@ static void test_lines_of_threads_do_not_mix(void **state) {
   assert_int_equal(lines, 200);
 }
 
+static struct log_field field_of(const char *name, const char *text, size_t len) {
+  return (struct log_field){.name = name, .text = text, .len = len};
+}
+
+static void test_fields(void **state) {
+  (void)state;
+  static const char path[] = "/a\"b\\\n\x1b[31m";
+  const struct log_field fields[] = {
+      field_of("method", "GET", 3),
+      field_of("path", path, sizeof path - 1),
+      {.name = "status", .number = 200},
+      {.name = "total_s", .number = 1000002999, .nanoseconds = true},
+  };
+  log_setup(LOG_ERROR, false); /* it is not a matter of the level */
+  capture_start();
+  log_fields("request", fields, 4);
+  assert_text("  INFO ptproxy: request method=\"GET\" path=\"/a\\\"b\\\\\\x0a\\x1b[31m\" status=200 "
+              "total_s=1.000002\n");
+  log_setup(LOG_ERROR, true);
+  capture_start();
+  log_fields("request", fields, 4);
+  assert_json("\",\"level\":\"info\",\"msg\":\"request\",\"method\":\"GET\",\"path\":\"/a\\\"b\\\\\\u000a\\u001b[31m\","
+              "\"status\":200,\"total_s\":1.000002}\n");
+  assert_false(log_wants_access());
+  log_setup_access(true);
+  assert_true(log_wants_access());
+  log_setup_access(false);
+}
+
+static void test_longest_fields(void **state) {
+  (void)state;
+  static char text[65536];
+  memset(text, '\x01', sizeof text);
+  struct log_field fields[LOG_FIELDS_MAX];
+  for (size_t i = 0; i < LOG_FIELDS_MAX; i++)
+    fields[i] = (struct log_field){.name = "a_name_of_thirty_characters___", .number = UINT64_MAX, .nanoseconds = true};
+  fields[0] = field_of("a", text, sizeof text);
+  fields[1] = field_of("b", text, LOG_FIELD_TEXT_MAX);
+  log_setup(LOG_INFO, true);
+  capture_start();
+  log_fields("request", fields, LOG_FIELDS_MAX);
+  const char *line = capture_stop();
+  assert_true(strlen(line) > 2 * 6 * LOG_FIELD_TEXT_MAX);
+  assert_string_equal(line + strlen(line) - 2, "}\n");
+  assert_non_null(strstr(line, "\\u0001...\",\"b\":\"\\u0001"));
+  assert_non_null(strstr(line, "\\u0001\",\"a_name"));
+}
+
+/* F-35: who reads the log has stopped; nothing waits for it, and what is lost is counted. */
+static void test_a_reader_that_has_stopped(void **state) {
+  (void)state;
+  int pipe_fds[2], before = dup(STDERR_FILENO);
+  assert_int_equal(pipe(pipe_fds), 0);
+  assert_true(dup2(pipe_fds[1], STDERR_FILENO) >= 0);
+  uint64_t dropped = log_dropped();
+  for (int i = 0; i < 10000; i++)
+    log_info("line %d", i);
+  dup2(before, STDERR_FILENO);
+  close(before);
+  close(pipe_fds[1]);
+  uint64_t lines = 0;
+  char text[4096];
+  for (ssize_t len; (len = read(pipe_fds[0], text, sizeof text)) > 0;)
+    for (ssize_t i = 0; i < len; i++)
+      lines += text[i] == '\n';
+  close(pipe_fds[0]);
+  assert_true(lines > 100 && lines < 10000);
+  assert_int_equal(log_dropped() - dropped, 10000 - lines);
+}
+
 static void test_rate(void **state) {
   (void)state;
   static const unsigned long long s = 1000000000ULL;
@@ -197,8 +267,10 @@ static void test_rate(void **state) {
   assert_true(log_rate_ok(&rate, 2, 0, &held));
   assert_int_equal(held, 0);
   assert_true(log_rate_ok(&rate, 2, 0, &held));
+  uint64_t dropped = log_dropped();
   for (int i = 0; i < 5; i++)
     assert_false(log_rate_ok(&rate, 2, s / 2, &held));
+  assert_int_equal(log_dropped(), dropped + 5);
   assert_true(log_rate_ok(&rate, 2, s + 1, &held));
   assert_int_equal(held, 5);
   assert_false(log_rate_ok(&rate, 2, s + 2, &held));
@@ -218,6 +290,9 @@ int main(void) {
       cmocka_unit_test_setup(test_length, set_up),
       cmocka_unit_test_setup(test_errno_is_kept_and_losses_are_counted, set_up),
       cmocka_unit_test_setup(test_lines_of_threads_do_not_mix, set_up),
+      cmocka_unit_test_setup(test_fields, set_up),
+      cmocka_unit_test_setup(test_longest_fields, set_up),
+      cmocka_unit_test_setup(test_a_reader_that_has_stopped, set_up),
       cmocka_unit_test_setup(test_rate, set_up),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
