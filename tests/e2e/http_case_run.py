@@ -56,9 +56,11 @@ class Run:
 
 
 class CaseOrigin:
-    """Listens on 127.0.0.1. Every request belongs to the case that runs, or is the canary of one."""
+    """Listens on 127.0.0.1. Every request belongs to the case that runs, or is the canary of one. `marked`: it has come
+    through a ptproxy in client mode."""
 
-    def __init__(self):
+    def __init__(self, marked=True):
+        self.marked = marked
         self.changed = threading.Condition()
         self.run = Run()
         self.canaries = {}  # number of a case: how often its canary came
@@ -115,7 +117,7 @@ class CaseOrigin:
                 run = self.run
                 exchange = run.exchanges[0] if run.exchanges else None
             try:
-                message, rest = take_message(data, proxied=True)
+                message, rest = take_message(data, proxied=self.marked)
             except Malformed as malformed:
                 return self.surprise(run, f"{malformed}: {data!r}")
             except Incomplete as incomplete:
@@ -131,13 +133,12 @@ class CaseOrigin:
             data = rest if rest is not None else self.read_rest(connected, data)
         return data
 
-    @staticmethod
-    def read_rest(connected, data):
+    def read_rest(self, connected, data):
         """Reads the body of a request that was answered early; returns what is behind it, None at the end."""
         while piece := connected.recv(1 << 16):
             data += piece
             try:
-                return take_message(data, proxied=True)[1]
+                return take_message(data, proxied=self.marked)[1]
             except Incomplete:
                 pass
         return None
