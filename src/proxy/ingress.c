@@ -96,7 +96,6 @@ static void ingress_close(struct ingress *ingress, bool reset) {
    (RFC 9112 section 9.6): so the sending side first, the rest when the client has closed or time is up. */
 static void linger(struct ingress *ingress) {
   ingress->response = RESPONSE_LINGER;
-  ingress->drained_bytes = 0;
   tcp_shutdown(ingress->tcp);
   timer_set(&ingress->proxy->timers, &ingress->timer, proxy_deadline(ingress->proxy, LINGER_MS));
   tcp_input(ingress->tcp, TCP_INPUT_SMALL);
@@ -239,11 +238,8 @@ static void on_input_end(struct ingress *ingress) {
 /* One piece of input; false when reading must stop. */
 static bool read_piece(struct ingress *ingress, struct chunk *chunk, uint32_t offset, uint32_t len) {
   if (ingress->response == RESPONSE_LINGER) {
-    tcp_input_consume(ingress->tcp, len);
-    ingress->drained_bytes += len;
-    if (ingress->drained_bytes > DRAIN_BYTES_MAX)
-      ingress_close(ingress, false);
-    return ingress->response == RESPONSE_LINGER;
+    tcp_input_consume(ingress->tcp, len); /* LINGER_MS is the limit: a close on unread bytes is a RST */
+    return true;
   }
   if (ingress->exchange == NULL && !begin_exchange(ingress)) {
     timer_set(&ingress->proxy->timers, &ingress->timer, proxy_deadline(ingress->proxy, POOL_RETRY_MS));
