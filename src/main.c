@@ -11,7 +11,7 @@
 #include "run/daemon.h"
 #include "run/version.h"
 
-enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78 }; /* 130: see daemon_run */
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78, STATUS_CUT = 130 };
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_DUMP, ACTION_VERSION, ACTION_HELP };
 
 struct options {
@@ -105,7 +105,10 @@ int main(int argc, char **argv) {
   }
   switch (options.action) {
   case ACTION_RUN:
-    return daemon_run(options.path);
+    status = daemon_run(options.path);
+    if (status == STATUS_CUT)
+      _exit(status); /* the workers still run: nothing may be taken from under them */
+    return status;
   case ACTION_CHECK:
     status = check(options.path);
     break;
