@@ -17,6 +17,18 @@ uint64_t clock_wall_us(void) {
   return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+static uint64_t thread_cpu_ns(void) {
+  struct timespec now;
+  must(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+  return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+void clock_burn_us(uint64_t us) {
+  uint64_t end = thread_cpu_ns() + us * NS_PER_US;
+  while (thread_cpu_ns() < end)
+    ;
+}
+
 void clock_http_date(uint64_t wall_us, char out[30]) {
   static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
   static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
