@@ -48,8 +48,8 @@ def headers(*fields):
 
 
 def request(*fields, **pseudo):
-    """HEADERS of a request: what is in `pseudo` (method, scheme, authority, path) replaces the defaults, None leaves out;
-    then `fields`, pairs."""
+    """HEADERS of a request: what is in `pseudo` (method, scheme, authority, path) replaces the defaults, None leaves
+    one out; then `fields`, pairs."""
     changed = {**REQUEST, **{f":{name}": value for name, value in pseudo.items()}}
     return headers(*((name, value) for name, value in changed.items() if value is not None), *fields)
 
