@@ -128,12 +128,13 @@ void http1_text_field(struct http1_text *text, struct bytes name, struct bytes v
   add(text, "\r\n", 2);
 }
 
-/* All cookie fields from |first| on as one. */
+/* All cookie fields from |first| on as one. Empty ones are left out: the value would begin or end with a separator. */
 static void add_cookies(struct http1_text *text, const struct fields *fields, uint32_t first) {
   struct bytes name, value;
-  const char *before = "Cookie: ";
+  const char *before = "";
+  http1_text_add(text, "Cookie: ");
   for (uint32_t i = first; i < fields->count; i++) {
-    if (!fields_get(fields, i, &name, &value) || !bytes_equal(name, BYTES_LITERAL("cookie")))
+    if (!fields_get(fields, i, &name, &value) || value.len == 0 || !bytes_equal(name, BYTES_LITERAL("cookie")))
       continue;
     http1_text_add(text, before);
     add_bytes(text, value);

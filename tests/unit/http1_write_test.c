@@ -148,6 +148,15 @@ static void test_request_cookies_and_te(void **state) {
               "TE: trailers\r\nConnection: TE\r\n\r\n");
 }
 
+static void test_empty_cookies(void **state) {
+  (void)state;
+  REQUEST(":method", "GET", ":path", "/", "content-length", "0", "cookie", "", "cookie", "a=1", "cookie", "", "cookie",
+          "b=2", "cookie", "");
+  write_request();
+  assert_int_equal(send_all(), HTTP1_WRITTEN);
+  assert_sent("GET / HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 0\r\nCookie: a=1; b=2\r\n\r\n");
+}
+
 static void test_request_by_length(void **state) {
   (void)state;
   REQUEST(":method", "POST", ":path", "/", "content-length", "5");
@@ -541,6 +550,7 @@ int main(void) {
       TEST(test_request_without_body),
       TEST(test_request_that_is_empty),
       TEST(test_request_cookies_and_te),
+      TEST(test_empty_cookies),
       TEST(test_request_by_length),
       TEST(test_request_by_chunks),
       TEST(test_small_message_is_one_fill),
