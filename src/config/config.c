@@ -42,14 +42,15 @@ struct reader {
 /* |where| is "general.quic_port" or "line 3, column 5"; NULL for the file as a whole. */
 __attribute__((format(printf, 4, 5))) static void problem(struct reader *reader, bool fatal, const char *where,
                                                           const char *format, ...) {
-  char line[LINE_MAX_BYTES], what[LINE_MAX_BYTES / 2];
+  char line[LINE_MAX_BYTES], what[LINE_MAX_BYTES / 2], quoted[LINE_MAX_BYTES];
   va_list args;
   va_start(args, format);
   vsnprintf(what, sizeof what, format, args);
   va_end(args);
   snprintf(line, sizeof line, "%s: %s%s%s", reader->name, where == NULL ? "" : where, where == NULL ? "" : ": ", what);
+  text_quote(line, quoted, sizeof quoted); /* a path may have a line feed in it */
   reader->fatal_count += fatal ? 1 : 0;
-  reader->report(reader->context, fatal, line);
+  reader->report(reader->context, fatal, quoted);
 }
 
 /* "general.quic_port", or "general.peer_hostname[2]" unless |index| is negative. */

@@ -214,12 +214,15 @@ static void files_that_cannot_be_read(void **state) {
   struct config *config;
   char expected[PATH_MAX], line[256];
   const char *text = "{\"general\": {\"mode\": \"client\", \"peer_hostname\": \"b\"}, \"tls\": {\"ca\": \".\", "
-                     "\"cert\": \"none.pem\", \"key\": \"key.pem\"}}";
+                     "\"cert\": \"none.pem\", \"key\": \"a\\nb\\u007f.pem\"}}";
   assert_null(config_parse_text(text, strlen(text), &problems));
-  assert_int_equal(problems.fatal, 2);
+  assert_int_equal(problems.fatal, 3);
   snprintf(expected, sizeof expected, "FILE: tls.cert: cannot read %s/none.pem: No such file or directory",
            config_directory);
   assert_string_equal(problems.line[1], expected);
+  snprintf(expected, sizeof expected, "FILE: tls.key: cannot read %s/a?b?.pem: No such file or directory",
+           config_directory);
+  assert_string_equal(problems.line[2], expected);
   config_forget(&problems);
   assert_int_equal(config_load("/nonexistent/x.json", config_collect, &problems, &config), ERR_BAD_CONFIG);
   assert_null(config);
