@@ -136,8 +136,9 @@ static void take_step(struct run *run, enum http1_step step) {
     if (run->headed)
       describe_body(&pass->said, &run->message.body, &run->message.trailers);
     must(!run->headed || (run->message.body.end != FLOW_EOF && run->message.body.end != FLOW_OPEN));
-    text_print(&pass->said, "!%s", err_name(http1_reader_error(&run->reader)));
-    run->over = pass->broken = true;
+    pass->error = http1_reader_error(&run->reader);
+    must(pass->error != ERR_OK);
+    run->over = true;
     break;
   }
 }

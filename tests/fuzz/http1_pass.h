@@ -19,9 +19,9 @@ struct pass {
   void (*informational)(void *context, const struct head *head);
   void *context;
   /* results */
-  struct text said; /* the descriptions of all messages, and how it ended */
+  struct text said; /* the descriptions of all messages */
   size_t used;      /* bytes up to the end of the last message */
-  bool broken;
+  enum err error;   /* ERR_OK: it ended between two messages */
 };
 
 /* Ends with the end of the connection. The caller frees |said|. */
