@@ -187,6 +187,21 @@ bool address_equal(const struct address *a, const struct address *b) {
   return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
+bool address_is_local(const struct address *address) {
+  static const uint8_t loopback[16] = {[15] = 1};
+  if (address_family(address) == AF_INET) {
+    struct sockaddr_in v4 = get_v4(address);
+    return ((const uint8_t *)&v4.sin_addr)[0] == 127;
+  }
+  if (address_family(address) == AF_INET6) {
+    struct sockaddr_in6 v6 = get_v6(address);
+    const uint8_t *bytes = v6.sin6_addr.s6_addr;
+    bool mapped = memcmp(bytes, mapped_prefix, sizeof mapped_prefix) == 0;
+    return mapped ? bytes[12] == 127 : memcmp(bytes, loopback, sizeof loopback) == 0;
+  }
+  return address_family(address) == AF_UNIX;
+}
+
 uint16_t address_port(const struct address *address) {
   int family = address_family(address);
   if (family == AF_INET)

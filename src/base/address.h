@@ -35,6 +35,8 @@ void address_set(struct address *address, const struct sockaddr *sockaddr, sockl
 const char *address_text(const struct address *address, char out[ADDRESS_TEXT_MAX]);
 
 bool address_equal(const struct address *a, const struct address *b);
+/* 127.0.0.0/8 (mapped to IPv6 too), ::1, or a UNIX socket: nobody else can reach it. */
+bool address_is_local(const struct address *address);
 uint16_t address_port(const struct address *address);
 void address_set_port(struct address *address, uint16_t port);
 /* AF_INET, AF_INET6, AF_UNIX, or AF_UNSPEC when there is none. */

@@ -6,13 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "config/config_table.h"
 
 enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = PATH_MAX + 1024, QUOTE_MAX = 80, ALLOWED_MAX = 256 };
@@ -379,6 +380,10 @@ static void complete(struct reader *reader) {
   if (config->transport.keep_alive_interval_ms >= config->transport.max_idle_timeout_ms)
     problem(reader, false, "transport.keep_alive_interval",
             "is not below transport.max_idle_timeout: an idle session will be lost");
+  struct address admin;
+  if (config->admin.bind_address != NULL && address_parse(&admin, config->admin.bind_address, 0) == ERR_OK &&
+      !address_is_local(&admin))
+    problem(reader, true, "admin.bind_address", "must be a loopback address or unix:/path: it asks for no password");
 }
 
 /* Gives the parsed text, which is changed; NULL (and a problem) when it is not JSON. */

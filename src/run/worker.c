@@ -13,9 +13,11 @@
 #include "proxy/exchange.h"
 #include "proxy/ingress.h"
 #include "proxy/origin.h"
+#include "run/admin.h"
 
 enum {
   CLOSE_LIMIT_MS = 10000, /* for closing connections: cancelled operations come back within microseconds */
+  MEASURE_MS = 1000,      /* between two looks at what counts by itself */
   CLOSE_TICKS = 16,       /* in which CONNECTION_CLOSE goes out, unless the socket takes nothing */
 };
 
@@ -24,7 +26,12 @@ struct worker {
   struct sessions *sessions;
   struct ingress_front *front; /* client mode */
   struct origin *origin;       /* server mode */
+  struct admin *admin;         /* NULL: off */
   struct metrics *metrics;
+  int64_t certificate_not_after_s;
+  uint64_t started_ns, started_s;
+  uint64_t pass_ns, pass_before_ns; /* the longest pass through the loop since the last measurement; before it */
+  struct timer measure_timer;
   uint8_t phase; /* enum worker_phase */
   struct timer phase_timer;
   uint32_t closing_ticks;
@@ -89,6 +96,8 @@ static enum err open_server(struct worker *worker) {
 }
 
 static void on_phase_timer(struct timer *timer, uint64_t now_ns);
+static void on_measure_timer(struct timer *timer, uint64_t now_ns);
+static void look(void *context, struct admin_view *view);
 
 static enum err open_all(struct worker *worker, struct tls_context *tls, char *reason, size_t reason_size) {
   struct proxy *proxy = &worker->proxy;
@@ -96,9 +105,15 @@ static enum err open_all(struct worker *worker, struct tls_context *tls, char *r
   if (err == ERR_OK)
     err = open_io(proxy, reason, reason_size);
   if (err == ERR_OK)
+    err = proxy->config->admin.bind_address != NULL
+              ? admin_open(&worker->admin, proxy, look, worker, reason, reason_size)
+              : ERR_OK;
+  if (err == ERR_OK)
     err = sessions_open(&worker->sessions, proxy, tls, reason, reason_size);
   if (err == ERR_OK)
     err = proxy->server ? open_server(worker) : open_client(worker, reason, reason_size);
+  if (err == ERR_OK && worker->admin != NULL) /* else an idle worker is left to sleep */
+    timer_set(&proxy->timers, &worker->measure_timer, proxy_deadline(proxy, MEASURE_MS));
   return err;
 }
 
@@ -124,6 +139,10 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   list_init(&proxy->ready);
   list_init(&proxy->dead);
   timer_init(&worker->phase_timer, on_phase_timer);
+  timer_init(&worker->measure_timer, on_measure_timer);
+  worker->certificate_not_after_s = tls_context_not_after(tls);
+  worker->started_ns = now_ns;
+  worker->started_s = wall_us / 1000000;
   set_time(proxy, now_ns, wall_us);
   enum err err = open_all(worker, tls, reason, reason_size);
   *out = worker;
@@ -144,18 +163,19 @@ void worker_close(struct worker *worker) {
     return;
   must(worker->phase == WORKER_DONE);
   struct proxy *proxy = &worker->proxy;
+  admin_close(worker->admin);
   ingress_front_close(worker->front);
   origin_close(worker->origin);
   sessions_close(worker->sessions);
   if (proxy->ring != NULL)
     udp_bury(proxy->ring);
-  resolver_close(proxy->resolver);
   tcp_stack_close(proxy->tcp);
   ring_close(proxy->ring);
   if (proxy->exchanges.memory != NULL)
     pool_close(&proxy->exchanges);
   if (proxy->timers.heap != NULL) {
     timer_cancel(&proxy->timers, &worker->phase_timer);
+    timer_cancel(&proxy->timers, &worker->measure_timer);
     timers_close(&proxy->timers);
   }
   if (proxy->chunks.spans.memory != NULL)
@@ -179,6 +199,8 @@ uint64_t worker_due(const struct worker *worker) {
 void worker_wait(struct worker *worker, uint64_t now_ns) {
   if (worker->proxy.ring == NULL)
     return;
+  if (now_ns > worker->proxy.now_ns && now_ns - worker->proxy.now_ns > worker->pass_ns)
+    worker->pass_ns = now_ns - worker->proxy.now_ns;
   uint64_t due = worker_due(worker);
   uint64_t timeout = due == TIMER_NEVER ? UINT64_MAX : due > now_ns ? due - now_ns : 0;
   ring_wait(worker->proxy.ring, timeout);
@@ -194,6 +216,7 @@ static void begin_closing(struct worker *worker) {
   struct proxy *proxy = &worker->proxy;
   worker->phase = WORKER_CLOSING;
   proxy->draining = true;
+  admin_stop(worker->admin);
   if (worker->front != NULL)
     ingress_abort(worker->front);
   if (worker->origin != NULL)
@@ -283,10 +306,51 @@ enum worker_phase worker_phase(const struct worker *worker) { return worker->pha
 
 /* ---- reports ---- */
 
-void worker_set_tls(struct worker *worker, struct tls_context *tls) { sessions_set_tls(worker->sessions, tls); }
+void worker_set_tls(struct worker *worker, struct tls_context *tls) {
+  worker->certificate_not_after_s = tls_context_not_after(tls);
+  sessions_set_tls(worker->sessions, tls);
+}
 
 void worker_report(const struct worker *worker, struct session_report *report) {
   sessions_report(worker->sessions, report);
+}
+
+/* Brings the gauges up to date. */
+static void measure(struct worker *worker) {
+  struct metrics *metrics = worker->metrics;
+  sessions_measure(worker->sessions);
+  if (worker->front != NULL)
+    metrics_set(&metrics->connections_open, ingress_count(worker->front));
+  if (worker->origin != NULL) {
+    uint32_t idle = origin_idle_count(worker->origin);
+    metrics_set(&metrics->origin_idle, idle);
+    metrics_set(&metrics->origin_active, origin_count(worker->origin) - idle);
+  }
+}
+
+static void on_measure_timer(struct timer *timer, uint64_t now_ns) {
+  (void)now_ns;
+  struct worker *worker = container_of(timer, struct worker, measure_timer);
+  measure(worker);
+  worker->pass_before_ns = worker->pass_ns;
+  worker->pass_ns = 0;
+  timer_set(&worker->proxy.timers, timer, proxy_deadline(&worker->proxy, MEASURE_MS));
+}
+
+static void look(void *context, struct admin_view *view) {
+  struct worker *worker = context;
+  const struct proxy *proxy = &worker->proxy;
+  measure(worker);
+  view->server = proxy->server;
+  view->draining = proxy->draining;
+  view->up_ns = proxy->now_ns - worker->started_ns;
+  view->started_s = worker->started_s;
+  view->certificate_not_after_s = worker->certificate_not_after_s;
+  sessions_report(worker->sessions, &view->report);
+  metrics_sum(&view->sum, worker->metrics);
+  view->workers = 1;
+  view->lag_ns[0] = worker->pass_ns > worker->pass_before_ns ? worker->pass_ns : worker->pass_before_ns;
+  view->sessions = sessions_view(worker->sessions, view->session, ADMIN_SESSIONS_MAX);
 }
 
 const struct metrics *worker_metrics(const struct worker *worker) { return worker->metrics; }
@@ -295,6 +359,11 @@ void worker_describe(const struct worker *worker, worker_line_f *line, void *con
   char text[512], address[ADDRESS_TEXT_MAX];
   snprintf(text, sizeof text, "io_uring: %s", ring_describe(worker->proxy.ring));
   line(context, text);
+  if (worker->admin != NULL) {
+    struct address at = admin_address(worker->admin);
+    snprintf(text, sizeof text, "metrics and status on %s", address_text(&at, address));
+    line(context, text);
+  }
   if (worker->proxy.server) {
     int used = snprintf(text, sizeof text, "accepting connections on UDP ");
     sessions_describe(worker->sessions, text + used, sizeof text - (size_t)used);

@@ -209,6 +209,22 @@ static void test_family(void **state) {
   assert_int_equal(address_family(&none), AF_UNSPEC);
 }
 
+static void test_local(void **state) {
+  (void)state;
+  static const char *const local[] = {"127.0.0.1:1", "127.255.0.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "unix:/x"};
+  static const char *const open[] = {"0.0.0.0:1", "128.0.0.1:1", "[::]:1", "[::2]:1", "[::ffff:10.0.0.127]:1"};
+  struct address address = {.len = 0};
+  assert_false(address_is_local(&address));
+  for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
+    assert_int_equal(address_parse(&address, local[i], 0), ERR_OK);
+    assert_true(address_is_local(&address));
+  }
+  for (size_t i = 0; i < sizeof open / sizeof *open; i++) {
+    assert_int_equal(address_parse(&address, open[i], 0), ERR_OK);
+    assert_false(address_is_local(&address));
+  }
+}
+
 static void test_map_to_v6(void **state) {
   (void)state;
   struct address address = parsed("192.0.2.1:80"), expected = parsed("[::ffff:192.0.2.1]:80");
@@ -230,7 +246,8 @@ int main(void) {
       cmocka_unit_test(test_parse),      cmocka_unit_test(test_parse_refuses), cmocka_unit_test(test_split),
       cmocka_unit_test(test_equal),      cmocka_unit_test(test_split_refuses), cmocka_unit_test(test_set),
       cmocka_unit_test(test_unix_peers), cmocka_unit_test(test_set_too_long),  cmocka_unit_test(test_port),
-      cmocka_unit_test(test_family),     cmocka_unit_test(test_map_to_v6),
+      cmocka_unit_test(test_family),     cmocka_unit_test(test_local),
+      cmocka_unit_test(test_map_to_v6),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

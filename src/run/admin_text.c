@@ -1,0 +1,170 @@
+/* What the endpoint says, from a view: no I/O here. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "run/admin.h"
+
+struct text {
+  char *out;
+  size_t size, len;
+  bool full;
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct text *text, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  int len = text->full ? -1 : vsnprintf(text->out + text->len, text->size - text->len, format, args);
+  va_end(args);
+  text->full = len < 0 || (size_t)len >= text->size - text->len;
+  if (!text->full)
+    text->len += (size_t)len;
+}
+
+static void put_seconds(struct text *text, uint64_t ns) {
+  put(text, "%" PRIu64 ".%09" PRIu64, ns / (uint64_t)NS_PER_S, ns % (uint64_t)NS_PER_S);
+}
+
+static void put_seconds_of(struct text *text, const char *name, uint64_t ns) {
+  put(text, "\"%s\":", name);
+  put_seconds(text, ns);
+}
+
+/* A JSON string; anything but printable ASCII is escaped, as it need not be UTF-8. */
+static void put_string(struct text *text, const char *name, const char *value) {
+  put(text, "\"%s\":\"", name);
+  for (; *value != '\0'; value++) {
+    unsigned char byte = (unsigned char)*value;
+    if (byte < ' ' || byte > '~')
+      put(text, "\\u%04x", byte);
+    else
+      put(text, byte == '"' || byte == '\\' ? "\\%c" : "%c", byte);
+  }
+  put(text, "\"");
+}
+
+static const char *truth(bool value) { return value ? "true" : "false"; }
+
+bool admin_is_ready(const struct admin_view *view) { return view->report.up && !view->draining; }
+
+static const char *state_of(const struct admin_view *view) {
+  return view->draining ? "stopping" : view->report.up ? "up" : view->server ? "waiting" : "connecting";
+}
+
+/* ---- /metrics ---- */
+
+static void put_family(struct text *text, const char *name, const char *help) {
+  put(text, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
+}
+
+size_t admin_text_metrics(const struct admin_view *view, char *out, size_t size) {
+  struct text text = {.out = out, .size = size, .len = metrics_text(&view->sum, out, size)};
+  text.full = text.len == 0;
+  put_family(&text, "ptproxy_build_info", "What is running; always 1.");
+  put(&text, "ptproxy_build_info{version=\"%s\",mode=\"%s\"} 1\n", PTPROXY_VERSION, view->server ? "server" : "client");
+  put_family(&text, "ptproxy_start_time_seconds", "When it was started, since 1970.");
+  put(&text, "ptproxy_start_time_seconds %" PRIu64 "\n", view->started_s);
+  put_family(&text, "ptproxy_tls_certificate_not_after_seconds", "When its own certificate ends, since 1970.");
+  put(&text, "ptproxy_tls_certificate_not_after_seconds %" PRId64 "\n", view->certificate_not_after_s);
+  put_family(&text, "ptproxy_loop_lag_seconds", "Longest pass through a worker's loop in the last second or two.");
+  for (size_t i = 0; i < view->workers; i++) {
+    put(&text, "ptproxy_loop_lag_seconds{thread=\"%zu\"} ", i);
+    put_seconds(&text, view->lag_ns[i]);
+    put(&text, "\n");
+  }
+  return text.full ? 0 : text.len;
+}
+
+/* ---- /ready ---- */
+
+size_t admin_text_ready(const struct admin_view *view, char *out, size_t size) {
+  struct text text = {.out = out, .size = size};
+  put(&text, "{\"ready\":%s,", truth(admin_is_ready(view)));
+  put_string(&text, "state", state_of(view));
+  put(&text, ",");
+  put_string(&text, "reason", view->report.reason);
+  put(&text, "}\n");
+  return text.full ? 0 : text.len;
+}
+
+/* ---- /status ---- */
+
+static void put_session(struct text *text, const struct session_view *session) {
+  char address[ADDRESS_TEXT_MAX];
+  const struct quic_stats *stats = &session->stats;
+  put(text, "{");
+  put_string(text, "id", session->name);
+  put(text, ",");
+  put_string(text, "peer", address_text(&session->peer, address));
+  put(text, ",");
+  put_string(text, "local", address_text(&session->local, address));
+  put(text, ",\"up\":%s,", truth(session->up));
+  put_seconds_of(text, "up_seconds", session->up_ns);
+  put(text, ",");
+  put_seconds_of(text, "silent_seconds", session->heard_ns);
+  put(text, ",\"streams\":%" PRIu32 ",\"rtt_seconds\":{", session->streams);
+  put_seconds_of(text, "smoothed", stats->rtt_smoothed_ns);
+  put(text, ",");
+  put_seconds_of(text, "min", stats->rtt_min_ns);
+  put(text, ",");
+  put_seconds_of(text, "latest", stats->rtt_latest_ns);
+  put(text, "},\"cwnd_bytes\":%" PRIu64 ",\"in_flight_bytes\":%" PRIu64 ",\"mtu_bytes\":%" PRIu64, stats->cwnd,
+      stats->bytes_in_flight, stats->mtu);
+  put(text, ",\"packets\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64 "}", stats->packets_sent,
+      stats->packets_received, stats->packets_lost);
+  put(text, ",\"bytes\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 "}}", stats->bytes_sent, stats->bytes_received);
+}
+
+static void put_requests(struct text *text, const struct metrics *sum) {
+  const metric *const classes[] = {&sum->requests_1xx, &sum->requests_2xx, &sum->requests_3xx, &sum->requests_4xx,
+                                   &sum->requests_5xx};
+  put(text, "\"requests\":{\"started\":%" PRIu64 ",\"in_flight\":%" PRIu64, metrics_get(&sum->http_requests),
+      metrics_get(&sum->requests_in_flight));
+  for (int i = 0; i < 5; i++)
+    put(text, ",\"%dxx\":%" PRIu64, i + 1, metrics_get(classes[i]));
+  put(text, "},\"connections\":{\"clients\":%" PRIu64 ",\"origin_active\":%" PRIu64 ",\"origin_idle\":%" PRIu64 "}",
+      metrics_get(&sum->connections_open), metrics_get(&sum->origin_active), metrics_get(&sum->origin_idle));
+}
+
+static void put_link(struct text *text, const struct admin_view *view) {
+  const struct metrics *sum = &view->sum;
+  const struct session_report *report = &view->report;
+  put(text, "\"link\":{\"open\":%" PRIu32 ",\"established\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"failed\":%" PRIu64,
+      report->open, report->established, report->lost, report->failed);
+  put(text, ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64, metrics_get(&sum->bytes_in),
+      metrics_get(&sum->bytes_out));
+  put(text, ",\"packets_out\":%" PRIu64 ",\"packets_lost\":%" PRIu64 ",", metrics_get(&sum->packets_out),
+      metrics_get(&sum->packets_lost));
+  put_string(text, "reason", report->reason);
+  put(text, "}");
+}
+
+size_t admin_text_status(const struct admin_view *view, char *out, size_t size) {
+  struct text text = {.out = out, .size = size};
+  put(&text, "{\"version\":\"%s\",\"mode\":\"%s\",\"pid\":%d,", PTPROXY_VERSION, view->server ? "server" : "client",
+      (int)getpid());
+  put_string(&text, "state", state_of(view));
+  put(&text, ",\"ready\":%s,", truth(admin_is_ready(view)));
+  put_seconds_of(&text, "up_seconds", view->up_ns);
+  put(&text, ",\"certificate_not_after\":%" PRId64 ",\"log_dropped\":%" PRIu64 ",", view->certificate_not_after_s,
+      log_dropped());
+  put_link(&text, view);
+  put(&text, ",");
+  put_requests(&text, &view->sum);
+  put(&text, ",\"workers\":[");
+  for (size_t i = 0; i < view->workers; i++) {
+    put(&text, "%s{\"thread\":%zu,", i == 0 ? "" : ",", i);
+    put_seconds_of(&text, "loop_lag_seconds", view->lag_ns[i]);
+    put(&text, "}");
+  }
+  put(&text, "],\"sessions\":[");
+  for (size_t i = 0; i < view->sessions; i++) {
+    put(&text, "%s", i == 0 ? "" : ",");
+    put_session(&text, &view->session[i]);
+  }
+  put(&text, "]}\n");
+  return text.full ? 0 : text.len;
+}
