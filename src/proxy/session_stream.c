@@ -54,9 +54,16 @@ static bool unheard(const struct exchange *exchange, const struct session *sessi
 
 static void wait(struct sessions *sessions, struct exchange *exchange);
 
+/* A head that is too large is the caller's fault only in a request: 502, not 431. */
+static enum err response_fault(const struct h3_stream *stream) {
+  if (stream->error == ERR_HEAD_TOO_LARGE)
+    return ERR_BAD_MESSAGE;
+  return stream->error != ERR_OK ? stream->error : ERR_STREAM_RESET;
+}
+
 static void client_closed(struct session *session, struct h3_stream *stream, struct exchange *exchange) {
   bool again = unheard(exchange, session);
-  uint8_t error = stream->error != ERR_OK ? stream->error : (uint8_t)ERR_STREAM_RESET;
+  enum err error = response_fault(stream);
   h3_stream_done(stream);
   flow_set_account(&exchange->req, NULL);
   if (again) {
@@ -70,7 +77,7 @@ static void client_closed(struct session *session, struct h3_stream *stream, str
   if (exchange->near == NULL)
     return;
   if (exchange->resp.end != FLOW_EOF || exchange->state < EXCHANGE_ANSWERING)
-    exchange_fail(exchange, session->state == SESSION_LOST ? ERR_LINK_DOWN : (enum err)error);
+    exchange_fail(exchange, session->state == SESSION_LOST ? ERR_LINK_DOWN : error);
 }
 
 static void client_stream(struct session *session, struct h3_stream *stream) {
@@ -81,7 +88,7 @@ static void client_stream(struct session *session, struct h3_stream *stream) {
     exchange_response(exchange);
   bool early_end = (events & (H3_BROKEN | H3_RESET)) && !(events & H3_CLOSED && session->state == SESSION_LOST);
   if (early_end && exchange->state != EXCHANGE_OVER)
-    exchange_fail(exchange, stream->error != ERR_OK ? stream->error : ERR_STREAM_RESET);
+    exchange_fail(exchange, response_fault(stream));
   unsigned wakes = 0;
   if (events & (H3_DATA | H3_END))
     wakes |= WAKE_NEAR_OUTPUT;
