@@ -18,6 +18,8 @@ enum flags {
   FLAG_NO_PREFACE = 2,   /* control and QPACK streams come as the input says, without their first bytes */
   FLAG_NO_TABLE = 4,     /* QPACK without a dynamic table */
   FLAG_SMALL_LIMITS = 8, /* for heads */
+  FLAG_REFUSE = 16,      /* every other request is refused */
+  FLAG_HOOKED = 32,      /* 1xx heads are taken as they come, not as events */
 };
 
 enum step {
@@ -47,6 +49,7 @@ struct session {
   struct quic_conn conn;
   struct h3 *h3;
   struct head_limits limits;
+  uint8_t flags;
   uint64_t seed;
   struct exchange exchanges[REQUESTS];
 };
@@ -79,7 +82,7 @@ static void exchange_close(struct exchange *exchange) {
 
 static bool accept_request(void *context, struct h3_stream *stream) {
   struct session *session = context;
-  if (stream->id / 4 >= REQUESTS)
+  if (stream->id / 4 >= REQUESTS || ((session->flags & FLAG_REFUSE) != 0 && stream->id / 4 % 2 == 1))
     return false;
   struct exchange *exchange = &session->exchanges[stream->id / 4];
   exchange_open(session, exchange);
@@ -91,7 +94,18 @@ static bool accept_request(void *context, struct h3_stream *stream) {
   return true;
 }
 
-static const struct h3_events events = {.accept = accept_request};
+static void take_informational(struct session *session, struct exchange *exchange) {
+  round_informational(&session->seed, &exchange->informational);
+  head_close(&exchange->informational);
+}
+
+static void informed(void *context, struct h3_stream *stream) {
+  struct session *session = context;
+  if ((session->flags & FLAG_HOOKED) != 0)
+    take_informational(session, stream->owner);
+}
+
+static const struct h3_events events = {.accept = accept_request, .informed = informed};
 
 static void send_requests(struct session *session) {
   static const char *const methods[REQUESTS] = {"GET", "HEAD", "POST", "GET"};
@@ -146,10 +160,8 @@ static void take_events(struct session *session, struct h3_stream *stream) {
   struct exchange *exchange = stream->owner;
   unsigned happened = stream->events;
   stream->events = 0;
-  if ((happened & H3_INFORMATIONAL) != 0) {
-    round_informational(&session->seed, &exchange->informational);
-    head_close(&exchange->informational);
-  }
+  if ((happened & H3_INFORMATIONAL) != 0 && (session->flags & FLAG_HOOKED) == 0)
+    take_informational(session, exchange);
   if ((happened & H3_HEAD) != 0)
     write_head(exchange);
   write_on(session, exchange);
@@ -305,10 +317,11 @@ static void check_exchange(struct exchange *exchange) {
   text_free(&pass.said);
 }
 
-static void session_open(struct session *session, uint8_t flags) {
+static void session_open(struct session *session) {
   static struct pool streams;
   if (streams.capacity == 0)
     must(pool_open(&streams, "streams", sizeof(struct h3_stream), REQUESTS) == ERR_OK);
+  uint8_t flags = session->flags;
   bool server = (flags & FLAG_CLIENT) == 0;
   if ((flags & FLAG_SMALL_LIMITS) != 0)
     session->limits = (struct head_limits){600, 6};
@@ -332,8 +345,8 @@ static void session_open(struct session *session, uint8_t flags) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct input input = input_of(data, size);
-  struct session session = {.seed = input_seed(data, size)};
-  session_open(&session, input_byte(&input));
+  struct session session = {.seed = input_seed(data, size), .flags = input_byte(&input)};
+  session_open(&session);
   while (input_left(&input) > 0 && !session.conn.dead) {
     take_step(&session, &input);
     act(&session);
