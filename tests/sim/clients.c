@@ -8,7 +8,15 @@
 #include "base/must.h"
 #include "sim/actors.h"
 
-enum { ATTEMPTS_MAX = 8, SLOW_MS = 20, SLOW_BYTES = 8192, RECONNECT_MS = 2, RETRY_AFTER_MS = 3000, EXPECT_MS = 1000, PAD_LINE_MAX = 4096 };
+enum {
+  ATTEMPTS_MAX = 8,
+  SLOW_MS = 20,
+  SLOW_BYTES = 8192,
+  RECONNECT_MS = 2,
+  RETRY_AFTER_MS = 3000,
+  EXPECT_MS = 1000,
+  PAD_LINE_MAX = 4096
+};
 
 struct client {
   struct scenario *scenario;
@@ -19,7 +27,7 @@ struct client {
   struct peer *peer;
   uint32_t carried; /* requests on this connection so far */
   bool sending, head_seen, close_after, thinking, resting, over;
-  bool wait; /* the last answer was 503: not so soon again */
+  bool wait;            /* the last answer was 503: not so soon again */
   uint64_t thought_for; /* the position that the pause was for, plus one */
   struct outgoing out;
   struct message in;
@@ -83,7 +91,8 @@ static void connection_ended(struct client *client, bool reset) {
     finish(client, OUTCOME_RESPONSE);
   } else if (waiting) {
     plan->unanswered = client->in.head_len == 0;
-    bool again = !stopping && plan->unanswered && plan_repeatable(plan) && plan->reused && plan->attempts < ATTEMPTS_MAX;
+    bool again =
+        !stopping && plan->unanswered && plan_repeatable(plan) && plan->reused && plan->attempts < ATTEMPTS_MAX;
     if (!again)
       finish(client, OUTCOME_CUT);
   }
@@ -114,8 +123,8 @@ static void check_head(struct client *client, struct plan *plan) {
   if (in->status != plan->status)
     world_fail("exchange %u: status %d instead of %d", plan->id, in->status, plan->status);
   bool keeps_length = plan_is(plan, "HEAD") && plan->down_framing == FRAMING_LENGTH;
-  if (keeps_length && (!message_field(in, "Content-Length", text, sizeof text) ||
-                       strtoull(text, NULL, 10) != plan->down_bytes))
+  if (keeps_length &&
+      (!message_field(in, "Content-Length", text, sizeof text) || strtoull(text, NULL, 10) != plan->down_bytes))
     world_fail("exchange %u: HEAD with Content-Length '%s'", plan->id, text);
   in->id = plan->id;
   in->check = true;

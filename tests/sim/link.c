@@ -35,6 +35,8 @@ void link_open(const struct link_profile *wanted) {
     rng_seed(&directions[host].rng, world.seed, 'L' + (uint64_t)host);
 }
 
+void link_change(const struct link_profile *wanted) { profile = *wanted; }
+
 void link_close(void) { memset(directions, 0, sizeof directions); }
 
 static bool in_blackout(uint64_t at_ns) {

@@ -34,6 +34,8 @@ struct link_counters {
 };
 
 void link_open(const struct link_profile *profile);
+/* Other figures from now on; what is under way stays. */
+void link_change(const struct link_profile *profile);
 void link_close(void);
 
 /* A datagram goes from |host| to the other one; it is copied. */

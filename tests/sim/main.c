@@ -69,7 +69,8 @@ static bool run_same(uint64_t first, uint64_t count) {
     uint64_t again;
     good = run_seed(first + i, &hashes[i]) && run_seed(first + i, &again) && good;
     if (good && again != hashes[i]) {
-      fprintf(stderr, "seed %" PRIu64 " gave two traces: %016" PRIx64 " and %016" PRIx64 "\n", first + i, hashes[i], again);
+      fprintf(stderr, "seed %" PRIu64 " gave two traces: %016" PRIx64 " and %016" PRIx64 "\n", first + i, hashes[i],
+              again);
       good = false;
     }
     for (uint64_t j = 0; j < i; j++) {

@@ -104,7 +104,8 @@ static void read_start_line(struct message *message) {
     ok = sscanf(message->head, "HTTP/1.%1d %3d %n", &message->minor, &message->status, &used) == 2 && used > 0;
   else
     ok = sscanf(message->head, "%15[A-Z] %127s HTTP/1.%1d\r%n", message->method, message->target, &message->minor,
-                &used) == 3 && used > 0;
+                &used) == 3 &&
+         used > 0;
   if (ok)
     read_framing(message);
   else
@@ -127,8 +128,7 @@ static size_t feed_head(struct message *message, const uint8_t *data, size_t len
 }
 
 static void take_body(struct message *message, const uint8_t *data, size_t len) {
-  if (message->check &&
-      !body_holds(data, len, message->id, message->response ? BODY_DOWN : BODY_UP, message->bytes))
+  if (message->check && !body_holds(data, len, message->id, message->response ? BODY_DOWN : BODY_UP, message->bytes))
     message->mismatch = true;
   message->bytes += len;
 }

@@ -56,8 +56,8 @@ struct outgoing {
   bool trailers;
   bool hold; /* the body waits */
   uint64_t body_bytes, body_sent;
-  uint64_t stop_at;    /* of the body: nothing is written from there on; UINT64_MAX: all is */
-  char frame[64];      /* chunk header, chunk end, last chunk */
+  uint64_t stop_at; /* of the body: nothing is written from there on; UINT64_MAX: all is */
+  char frame[64];   /* chunk header, chunk end, last chunk */
   size_t frame_len, frame_sent;
   uint64_t chunk_left; /* of the chunk that is being written */
   bool in_chunk, last_written;

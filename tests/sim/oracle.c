@@ -6,12 +6,19 @@
 #include "base/must.h"
 #include "sim/actors.h"
 
-enum { QUEUE_LIMIT_MS = 9900, DRAIN_RACE_MS = 300, DRAIN_LIMIT_S = 20, PROBLEMS_PRINTED_MAX = 5 };
+enum {
+  QUEUE_LIMIT_MS = 9900,
+  QUEUE_MOST_MS = 11000,
+  DRAIN_RACE_MS = 300,
+  DRAIN_LIMIT_S = 20,
+  PROBLEMS_PRINTED_MAX = 5,
+  NOTICE_MS = 500
+};
 
 struct allowed {
-  bool origin;  /* the origin's response, complete */
+  bool origin; /* the origin's response, complete */
   bool cut;
-  bool statuses[600];  /* the proxy's own */
+  bool statuses[600]; /* the proxy's own */
 };
 
 static bool origin_fails_first(const struct plan *plan) {
@@ -80,12 +87,32 @@ static bool none_allowed(const struct scenario *scenario, const struct plan *pla
   return scenario->drain_ns > 0 && (plan->attempts == 0 || plan_repeatable(plan));
 }
 
+/* A session that is dead is noticed in time. What was not sent yet may wait for the next one, as long as requests wait,
+   and what can be repeated may be. */
+static bool ended_late(const struct scenario *scenario, const struct plan *plan) {
+  bool failed = plan->outcome == OUTCOME_CUT || (plan->outcome == OUTCOME_RESPONSE && plan->by_proxy);
+  uint64_t most_ns = (scenario->idle_timeout_ms + scenario->keep_alive_ms + NOTICE_MS) * NS_PER_MS;
+  bool waited = plan->by_proxy && plan->got_status == 503 && plan->origin_requests == 0;
+  if (waited && plan->ended_ns - plan->began_ns < QUEUE_MOST_MS * NS_PER_MS)
+    return false;
+  if (!plan_has_body(plan) || scenario->shortage_ppm > 0)
+    return false;
+  for (size_t i = 0; failed && plan->client == CLIENT_PLAIN && i < scenario->link.blackout_count; i++) {
+    uint64_t begin_ns = scenario->link.blackouts[i].begin_ns, end_ns = scenario->link.blackouts[i].end_ns;
+    if (end_ns - begin_ns > most_ns && plan->began_ns < begin_ns && plan->ended_ns > begin_ns + most_ns)
+      return true;
+  }
+  return false;
+}
+
 static const char *judge(const struct scenario *scenario, const struct plan *plan, const struct allowed *allowed) {
   bool leaves = plan->client == CLIENT_CUTS_REQUEST || plan->client == CLIENT_CUTS_RESPONSE;
   if (plan_is(plan, "POST") && plan->origin_requests > 1)
     return "reached the origin twice";
   if (plan->client == CLIENT_CUTS_REQUEST && plan->origin_bodies > 0)
     return "a cut request reached the origin as complete";
+  if (ended_late(scenario, plan))
+    return "waited too long for a dead session";
   switch ((enum outcome)plan->outcome) {
   case OUTCOME_NONE:
     return none_allowed(scenario, plan) ? NULL : "has no outcome";
@@ -141,7 +168,9 @@ void oracle_summary(const struct scenario *scenario, char *out, size_t size) {
     }
     unanswered += plan->outcome == OUTCOME_CUT && plan->unanswered;
   }
-  snprintf(out, size, "%u of the origin, %u of the proxy (408: %u, 502: %u, 503: %u, 504: %u), %u cut (%u without a byte), %u left",
-           outcomes[OUTCOME_RESPONSE] - owns, owns, own[408], own[502], own[503], own[504], outcomes[OUTCOME_CUT],
-           unanswered, outcomes[OUTCOME_LEFT]);
+  snprintf(
+      out, size,
+      "%u of the origin, %u of the proxy (408: %u, 502: %u, 503: %u, 504: %u), %u cut (%u without a byte), %u left",
+      outcomes[OUTCOME_RESPONSE] - owns, owns, own[408], own[502], own[503], own[504], outcomes[OUTCOME_CUT],
+      unanswered, outcomes[OUTCOME_LEFT]);
 }

@@ -192,8 +192,8 @@ static void on_request(struct origin_conn *conn) {
   if (conn->in.mismatch)
     world_fail("exchange %u: a wrong byte in the request's body", plan->id);
   if (conn->in.bytes != expected)
-    world_fail("exchange %u: a complete request with %llu of %llu bytes", plan->id,
-               (unsigned long long)conn->in.bytes, (unsigned long long)expected);
+    world_fail("exchange %u: a complete request with %llu of %llu bytes", plan->id, (unsigned long long)conn->in.bytes,
+               (unsigned long long)expected);
   plan->origin_bodies++;
   if (!conn->answering && !misbehave(conn))
     world_after(plan->answer_ns, begin_answer, conn);

@@ -6,8 +6,8 @@
 
 #include "base/must.h"
 
-#define MS(count) ((uint64_t)(count) * NS_PER_MS)
-#define MBIT(count) ((uint64_t)(count) * 125000)
+#define MS(count) ((uint64_t)(count)*NS_PER_MS)
+#define MBIT(count) ((uint64_t)(count)*125000)
 
 struct profile {
   const char *name;
@@ -22,29 +22,81 @@ static const struct profile profiles[] = {
     {"lan", {.delay_ns = MS(1) / 10, .bytes_per_s = MBIT(1000), .queue_bytes = 1000000, .mtu = 1472}, 0, 0, false, 2},
     {"jumbo", {.delay_ns = MS(1) / 10, .bytes_per_s = MBIT(1000), .queue_bytes = 4000000, .mtu = 8972}, 0, 0, false, 1},
     {"10 ms", {.delay_ns = MS(5), .bytes_per_s = MBIT(200), .queue_bytes = 500000, .mtu = 1472}, 0, 0, false, 2},
-    {"80 ms, 0.1 %", {.delay_ns = MS(40), .jitter_ns = MS(1), .bytes_per_s = MBIT(50), .queue_bytes = 500000,
-                      .mtu = 1452, .loss_ppm = 1000}, 0, 0, false, 3},
-    {"100 ms, 1 %", {.delay_ns = MS(50), .jitter_ns = MS(3), .bytes_per_s = MBIT(50), .queue_bytes = 600000,
-                     .mtu = 1400, .loss_ppm = 10000}, 0, 0, false, 3},
-    {"100 ms, 5 %, reordering", {.delay_ns = MS(50), .jitter_ns = MS(2), .bytes_per_s = MBIT(50),
-                                 .queue_bytes = 600000, .mtu = 1472, .loss_ppm = 50000, .reorder_ppm = 50000,
-                                 .duplicate_ppm = 20000, .corrupt_ppm = 2000}, 0, 0, false, 3},
-    {"bursts", {.delay_ns = MS(30), .jitter_ns = MS(5), .bytes_per_s = MBIT(30), .queue_bytes = 200000, .mtu = 1280,
-                .burst_begin_ppm = 3000, .burst_end_ppm = 100000}, 0, 0, false, 2},
-    {"blackout", {.delay_ns = MS(25), .bytes_per_s = MBIT(50), .queue_bytes = 400000, .mtu = 1472, .loss_ppm = 1000},
-     1000, 3000, false, 3},
-    {"long blackout", {.delay_ns = MS(25), .bytes_per_s = MBIT(50), .queue_bytes = 400000, .mtu = 1472},
-     8000, 8000, false, 3},
-    {"rebinding", {.delay_ns = MS(20), .bytes_per_s = MBIT(50), .queue_bytes = 400000, .mtu = 1472, .loss_ppm = 1000},
-     0, 0, true, 2},
+    {"80 ms, 0.1 %",
+     {.delay_ns = MS(40),
+      .jitter_ns = MS(1),
+      .bytes_per_s = MBIT(50),
+      .queue_bytes = 500000,
+      .mtu = 1452,
+      .loss_ppm = 1000},
+     0,
+     0,
+     false,
+     3},
+    {"100 ms, 1 %",
+     {.delay_ns = MS(50),
+      .jitter_ns = MS(3),
+      .bytes_per_s = MBIT(50),
+      .queue_bytes = 600000,
+      .mtu = 1400,
+      .loss_ppm = 10000},
+     0,
+     0,
+     false,
+     3},
+    {"100 ms, 5 %, reordering",
+     {.delay_ns = MS(50),
+      .jitter_ns = MS(2),
+      .bytes_per_s = MBIT(50),
+      .queue_bytes = 600000,
+      .mtu = 1472,
+      .loss_ppm = 50000,
+      .reorder_ppm = 50000,
+      .duplicate_ppm = 20000,
+      .corrupt_ppm = 2000},
+     0,
+     0,
+     false,
+     3},
+    {"bursts",
+     {.delay_ns = MS(30),
+      .jitter_ns = MS(5),
+      .bytes_per_s = MBIT(30),
+      .queue_bytes = 200000,
+      .mtu = 1280,
+      .burst_begin_ppm = 3000,
+      .burst_end_ppm = 100000},
+     0,
+     0,
+     false,
+     2},
+    {"blackout",
+     {.delay_ns = MS(25), .bytes_per_s = MBIT(50), .queue_bytes = 400000, .mtu = 1472, .loss_ppm = 1000},
+     1000,
+     3000,
+     false,
+     3},
+    {"long blackout",
+     {.delay_ns = MS(25), .bytes_per_s = MBIT(50), .queue_bytes = 400000, .mtu = 1472},
+     8000,
+     12000,
+     false,
+     3},
+    {"rebinding",
+     {.delay_ns = MS(20), .bytes_per_s = MBIT(50), .queue_bytes = 400000, .mtu = 1472, .loss_ppm = 1000},
+     0,
+     0,
+     true,
+     2},
 };
 enum { PROFILES = sizeof profiles / sizeof profiles[0] };
 
 static const char *const client_names[CLIENT_MANNERS] = {
-    "plain", "reads slowly", "writes slowly", "cuts its request", "cuts its response", "stalls", "half-closes", "expects 100"};
+    "plain",  "reads slowly", "writes slowly", "cuts its request", "cuts its response",
+    "stalls", "half-closes",  "expects 100"};
 static const char *const origin_names[ORIGIN_MANNERS] = {
-    "plain",           "slow",   "trickles", "informs",       "early",           "early close", "says close",
-    "closes when idle", "closes", "resets",   "cuts the body", "resets the body", "never",       "garbage"};
+    "plain",  "slow",   "trickles",      "informs",         "early", "early close", "says close", "closes when idle",
+    "closes", "resets", "cuts the body", "resets the body", "never", "garbage"};
 
 const char *client_manner_name(enum client_manner manner) { return client_names[manner]; }
 const char *origin_manner_name(enum origin_manner manner) { return origin_names[manner]; }
@@ -94,13 +146,13 @@ static uint8_t draw_choice(struct rng *rng, const struct choice *choices, size_t
 }
 
 static void draw_manners(struct plan *plan, struct rng *rng) {
-  static const struct choice clients[] = {{CLIENT_PLAIN, 80},        {CLIENT_SLOW_READER, 4},   {CLIENT_SLOW_WRITER, 4},
-                                          {CLIENT_CUTS_REQUEST, 3},  {CLIENT_CUTS_RESPONSE, 4}, {CLIENT_STALLS, 1},
+  static const struct choice clients[] = {{CLIENT_PLAIN, 80},       {CLIENT_SLOW_READER, 4},   {CLIENT_SLOW_WRITER, 4},
+                                          {CLIENT_CUTS_REQUEST, 3}, {CLIENT_CUTS_RESPONSE, 4}, {CLIENT_STALLS, 1},
                                           {CLIENT_HALF_CLOSES, 2},  {CLIENT_EXPECTS, 4}};
   static const struct choice origins[] = {
-      {ORIGIN_PLAIN, 72},     {ORIGIN_SLOW, 5},       {ORIGIN_TRICKLES, 3},    {ORIGIN_INFORMS, 3}, {ORIGIN_EARLY, 3},
-      {ORIGIN_EARLY_CLOSE, 2}, {ORIGIN_SAYS_CLOSE, 3}, {ORIGIN_IDLE_CLOSE, 2}, {ORIGIN_CLOSES, 2},  {ORIGIN_RESETS, 2},
-      {ORIGIN_CUTS_BODY, 3},  {ORIGIN_RESETS_BODY, 2}, {ORIGIN_NEVER, 1},      {ORIGIN_GARBAGE, 1}};
+      {ORIGIN_PLAIN, 72},      {ORIGIN_SLOW, 5},        {ORIGIN_TRICKLES, 3},   {ORIGIN_INFORMS, 3}, {ORIGIN_EARLY, 3},
+      {ORIGIN_EARLY_CLOSE, 2}, {ORIGIN_SAYS_CLOSE, 3},  {ORIGIN_IDLE_CLOSE, 2}, {ORIGIN_CLOSES, 2},  {ORIGIN_RESETS, 2},
+      {ORIGIN_CUTS_BODY, 3},   {ORIGIN_RESETS_BODY, 2}, {ORIGIN_NEVER, 1},      {ORIGIN_GARBAGE, 1}};
   plan->client = draw_choice(rng, clients, sizeof clients / sizeof clients[0]);
   plan->origin = draw_choice(rng, origins, sizeof origins / sizeof origins[0]);
 }
@@ -160,8 +212,7 @@ static void settle(struct plan *plan, struct rng *rng) {
     plan->down_framing = FRAMING_CHUNKED; /* a close would be complete, or destroy the answer */
   if (plan->client == CLIENT_CUTS_REQUEST || plan->client == CLIENT_STALLS)
     plan->up_stop = rng_below(rng, plan->up_bytes);
-  if (plan->origin == ORIGIN_CUTS_BODY || plan->origin == ORIGIN_RESETS_BODY ||
-      plan->client == CLIENT_CUTS_RESPONSE)
+  if (plan->origin == ORIGIN_CUTS_BODY || plan->origin == ORIGIN_RESETS_BODY || plan->client == CLIENT_CUTS_RESPONSE)
     plan->down_stop = rng_below(rng, plan->down_bytes);
   if (plan->origin == ORIGIN_SLOW)
     plan->answer_ns = MS(rng_between(rng, 10, 1500));
@@ -245,7 +296,8 @@ static void draw_events(struct scenario *scenario, struct rng *rng) {
     scenario->drain_ns = when + MS(rng_between(rng, 100, 5000));
     scenario->drain_host = (int)rng_below(rng, HOSTS);
     snprintf(scenario->events, sizeof scenario->events, ", %s drained at %.3f s",
-             scenario->drain_host == HOST_CLIENT ? "client" : "server", (double)(scenario->drain_ns - world.now_ns) / 1e9);
+             scenario->drain_host == HOST_CLIENT ? "client" : "server",
+             (double)(scenario->drain_ns - world.now_ns) / 1e9);
   } else if (kind < 50) {
     scenario->shortage_ppm = (uint32_t)rng_between(rng, 50, 2000);
     snprintf(scenario->events, sizeof scenario->events, ", shortage %u ppm", scenario->shortage_ppm);
@@ -274,8 +326,8 @@ int scenario_config(const struct scenario *scenario, bool server, const char *di
                   "\"tls\":{\"ca\":\"%s/ca.pem\",\"cert\":\"%s/%s.pem\",\"key\":\"%s/%s.key\"},"
                   "\"transport\":{\"max_idle_timeout\":%" PRIu64 ",\"keep_alive_interval\":%" PRIu64
                   ",\"initial_rtt\":%" PRIu64 ",\"initial_window\":%" PRIu64 ",\"congestion_algorithm\":\"%s\","
-                  "\"max_concurrent_http_streams\":%" PRIu64 ",\"stream_receive_window\":%" PRIu64
-                  ",\"mtu\":%" PRIu64 ",\"qpack_table_capacity\":%" PRIu64 "},"
+                  "\"max_concurrent_http_streams\":%" PRIu64 ",\"stream_receive_window\":%" PRIu64 ",\"mtu\":%" PRIu64
+                  ",\"qpack_table_capacity\":%" PRIu64 "},"
                   "\"timeouts\":{\"request_head\":5000,\"request_body\":%" PRIu64 ",\"keep_alive\":20000,"
                   "\"origin_connect\":2000,\"origin_response\":%" PRIu64 "},"
                   "\"system\":{\"connect_interval\":500,\"drain_timeout\":20000,\"threads\":1}}",

@@ -27,19 +27,19 @@ enum client_manner {
 
 enum origin_manner {
   ORIGIN_PLAIN,
-  ORIGIN_SLOW,         /* waits before it answers */
-  ORIGIN_TRICKLES,     /* sends a little at a time */
-  ORIGIN_INFORMS,      /* 103 first */
-  ORIGIN_EARLY,        /* answers before it reads the body, and then reads it */
-  ORIGIN_EARLY_CLOSE,  /* answers before it reads the body, and closes */
-  ORIGIN_SAYS_CLOSE,   /* Connection: close */
-  ORIGIN_IDLE_CLOSE,   /* closes the connection behind the response without saying so */
-  ORIGIN_CLOSES,       /* FIN instead of an answer */
-  ORIGIN_RESETS,       /* RST instead of an answer */
-  ORIGIN_CUTS_BODY,    /* FIN in the middle of the response's body */
-  ORIGIN_RESETS_BODY,  /* RST there */
-  ORIGIN_NEVER,        /* reads, and does not answer */
-  ORIGIN_GARBAGE,      /* what is no HTTP */
+  ORIGIN_SLOW,        /* waits before it answers */
+  ORIGIN_TRICKLES,    /* sends a little at a time */
+  ORIGIN_INFORMS,     /* 103 first */
+  ORIGIN_EARLY,       /* answers before it reads the body, and then reads it */
+  ORIGIN_EARLY_CLOSE, /* answers before it reads the body, and closes */
+  ORIGIN_SAYS_CLOSE,  /* Connection: close */
+  ORIGIN_IDLE_CLOSE,  /* closes the connection behind the response without saying so */
+  ORIGIN_CLOSES,      /* FIN instead of an answer */
+  ORIGIN_RESETS,      /* RST instead of an answer */
+  ORIGIN_CUTS_BODY,   /* FIN in the middle of the response's body */
+  ORIGIN_RESETS_BODY, /* RST there */
+  ORIGIN_NEVER,       /* reads, and does not answer */
+  ORIGIN_GARBAGE,     /* what is no HTTP */
   ORIGIN_MANNERS
 };
 
@@ -70,9 +70,9 @@ struct plan {
   bool reused;     /* sent on a connection that had carried others */
   int got_status;
   uint32_t attempts;
-  uint32_t origin_requests;  /* heads that reached the origin */
-  uint32_t origin_bodies;    /* of them with a complete, right body */
-  uint32_t origin_responses; /* responses that the origin completed */
+  uint32_t origin_requests;    /* heads that reached the origin */
+  uint32_t origin_bodies;      /* of them with a complete, right body */
+  uint32_t origin_responses;   /* responses that the origin completed */
   uint64_t began_ns, ended_ns; /* the last attempt */
 };
 
@@ -87,9 +87,9 @@ struct scenario {
   uint64_t idle_timeout_ms, keep_alive_ms, origin_response_ms, request_body_ms;
   uint64_t wake_ns;
   uint32_t clients;
-  uint32_t pipeline; /* requests without an answer at a time, when they are safe to repeat */
+  uint32_t pipeline;               /* requests without an answer at a time, when they are safe to repeat */
   uint32_t refuse_ppm, ignore_ppm; /* connections to the origin */
-  uint64_t limit_ns; /* by then everything is over */
+  uint64_t limit_ns;               /* by then everything is over */
   struct {
     uint64_t at_ns, down_ns;
     int host;

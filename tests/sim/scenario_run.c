@@ -24,7 +24,8 @@ static void print_open(const struct scenario *scenario) {
     const struct plan *plan = &scenario->plans[i];
     if (plan->outcome != OUTCOME_NONE || plan->attempts == 0)
       continue;
-    fprintf(stderr, "  exchange %u: %s, client %s, origin %s, up %" PRIu64 " down %" PRIu64 ", since %.3f s, origin %u/%u/%u\n",
+    fprintf(stderr,
+            "  exchange %u: %s, client %s, origin %s, up %" PRIu64 " down %" PRIu64 ", since %.3f s, origin %u/%u/%u\n",
             plan->id, plan->method, client_manner_name((enum client_manner)plan->client),
             origin_manner_name((enum origin_manner)plan->origin), plan->up_bytes, plan->down_bytes,
             (double)(plan->began_ns - 1000 * NS_PER_S) / 1e9, plan->origin_requests, plan->origin_bodies,

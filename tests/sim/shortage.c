@@ -1,6 +1,6 @@
 /* Pools that have no object left, at random: the linker gives the calls of pool_get to the function here (--wrap). */
-#include "base/pool.h"
 #include "sim/shortage.h"
+#include "base/pool.h"
 #include "sim/world.h"
 
 void *__real_pool_get(struct pool *pool);

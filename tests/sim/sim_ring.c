@@ -1,5 +1,5 @@
-/* The ring of a simulated host. Completions come from the world's events, which wake the host; the wait does nothing but
-   what precedes a submission. */
+/* The ring of a simulated host. Completions come from the world's events, which wake the host; the wait does nothing
+   but what precedes a submission. */
 #include "sim/sim_ring.h"
 
 #include <stdio.h>

@@ -425,8 +425,12 @@ static struct address loopback(uint16_t port) {
   return address;
 }
 
-struct address tcp_local(const struct tcp *tcp) { return (void)tcp, loopback(20080); }
-struct address tcp_remote(const struct tcp *tcp) { return loopback((uint16_t)(30000 + tcp->wire->to_tcp.capacity % 9999)); }
+struct address tcp_local(const struct tcp *tcp) {
+  return (void)tcp, loopback(20080);
+}
+struct address tcp_remote(const struct tcp *tcp) {
+  return loopback((uint16_t)(30000 + tcp->wire->to_tcp.capacity % 9999));
+}
 
 /* --- listeners --- */
 
@@ -451,7 +455,9 @@ void tcp_unlisten(struct tcp_listener *listener) {
   list_push(&listener->stack->ring->tcp_listeners, &listener->node);
 }
 
-struct address tcp_listener_address(const struct tcp_listener *listener) { return listener->address; }
+struct address tcp_listener_address(const struct tcp_listener *listener) {
+  return listener->address;
+}
 
 void tcp_listeners_bury(struct ring *ring) {
   for (struct list *node = ring->tcp_listeners.next, *next; node != &ring->tcp_listeners; node = next) {

@@ -81,9 +81,7 @@ static void notify_writer(struct pipe *pipe) {
     tcp_wire_event(pipe->wire->tcp);
 }
 
-static struct pipe *back_of(struct pipe *pipe) {
-  return is_to_tcp(pipe) ? &pipe->wire->to_peer : &pipe->wire->to_tcp;
-}
+static struct pipe *back_of(struct pipe *pipe) { return is_to_tcp(pipe) ? &pipe->wire->to_peer : &pipe->wire->to_tcp; }
 
 static void hop_arrive(void *context) {
   struct hop hop = *(struct hop *)context;
@@ -240,9 +238,7 @@ size_t peer_write(struct peer *peer, const void *data, size_t len) {
   return part;
 }
 
-size_t peer_readable(const struct peer *peer) {
-  return peer->closed ? 0 : pipe_available(&peer->wire->to_peer);
-}
+size_t peer_readable(const struct peer *peer) { return peer->closed ? 0 : pipe_available(&peer->wire->to_peer); }
 
 size_t peer_read(struct peer *peer, uint8_t *out, size_t max) {
   size_t available = peer_readable(peer);

@@ -1,5 +1,5 @@
-/* TCP connections between a worker and the scripted ends: a wire has two pipes, each with a finite buffer, a small delay
-   and an end, which is FIN or RST. The scripts hold a peer; the worker holds a struct tcp (sim_tcp.c). */
+/* TCP connections between a worker and the scripted ends: a wire has two pipes, each with a finite buffer, a small
+   delay and an end, which is FIN or RST. The scripts hold a peer; the worker holds a struct tcp (sim_tcp.c). */
 #ifndef PTP_TESTS_SIM_WIRE_H
 #define PTP_TESTS_SIM_WIRE_H
 

@@ -14,9 +14,9 @@
 struct world world;
 
 static const char *const kind_names[TRACE_KINDS] = {
-    "seed",      "tick",       "link-send",    "link-drop",  "link-arrive", "tcp-connect",    "tcp-accept",      "tcp-sent",
-    "tcp-recv",  "tcp-failed", "tcp-close",    "client-begin", "client-end",  "origin-request", "origin-response", "session",
-    "phase",
+    "seed",       "tick",           "link-send",       "link-drop",  "link-arrive", "tcp-connect",
+    "tcp-accept", "tcp-sent",       "tcp-recv",        "tcp-failed", "tcp-close",   "client-begin",
+    "client-end", "origin-request", "origin-response", "session",    "phase",
 };
 
 /* --- random numbers --- */
@@ -77,8 +77,10 @@ void world_at(uint64_t at_ns, void (*run)(void *context), void *context) {
     world.heap = realloc(world.heap, world.event_capacity * sizeof *world.heap);
     must(world.heap != NULL);
   }
-  struct world_event event = {
-      .at_ns = at_ns < world.now_ns ? world.now_ns : at_ns, .order = world.event_order++, .run = run, .context = context};
+  struct world_event event = {.at_ns = at_ns < world.now_ns ? world.now_ns : at_ns,
+                              .order = world.event_order++,
+                              .run = run,
+                              .context = context};
   size_t at = world.event_count++;
   for (size_t parent; at > 0 && before(&event, &world.heap[parent = (at - 1) / 2]); at = parent)
     world.heap[at] = world.heap[parent];

@@ -24,7 +24,7 @@ enum trace_kind {
   TRACE_TCP_SENT, /* b: bytes */
   TRACE_TCP_RECEIVED,
   TRACE_TCP_FAILED,
-  TRACE_TCP_CLOSE, /* b: 1 with reset */
+  TRACE_TCP_CLOSE,    /* b: 1 with reset */
   TRACE_CLIENT_BEGIN, /* a: exchange, b: its connection */
   TRACE_CLIENT_END,   /* a: exchange, b: outcome and status */
   TRACE_ORIGIN_REQUEST,
@@ -53,9 +53,9 @@ struct world {
   uint64_t seed;
   struct rng tcp, udp; /* what the replaced layer draws; the other parts have their own */
   struct host hosts[HOSTS];
-  uint64_t wake_ns;  /* from a completion to the tick that sees it: 0 to this */
-  bool exact;        /* no random delays, no partial operations: for tests of time */
-  int current_host;  /* whose ring is being opened */
+  uint64_t wake_ns; /* from a completion to the tick that sees it: 0 to this */
+  bool exact;       /* no random delays, no partial operations: for tests of time */
+  int current_host; /* whose ring is being opened */
   struct world_event *heap;
   size_t event_count, event_capacity;
   uint64_t event_order;
