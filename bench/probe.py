@@ -7,6 +7,8 @@ Times are seconds of CLOCK_MONOTONIC, which all namespaces share.
 
 import asyncio
 import json
+import socket
+import struct
 import sys
 import time
 
@@ -24,7 +26,10 @@ class Caller:
         self.reader, self.writer = await asyncio.open_connection(self.host, self.port, limit=1 << 20)
 
     def close(self):
+        """At once, with what is in the socket's buffer: nothing of this measurement is to go on in the next."""
         if self.writer:
+            connection = self.writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.writer.transport.abort()
 
     async def head(self):
@@ -73,17 +78,17 @@ async def attempt(caller, path, timeout):
         return {"error": repr(error)}
 
 
-async def fetch(host, port, path, count, timeout, times=1):
-    """`count` callers at once, each `times` requests one after the other; a list of what get() returns."""
+async def fetch(host, port, paths, count, timeout):
+    """`count` callers at once, each requesting `paths` one after the other; for each caller, what get() returns."""
     callers = [Caller(host, port) for _ in range(count)]
 
     async def one(caller):
-        return [await attempt(caller, path, timeout) for _ in range(times)]
+        return [await attempt(caller, path, timeout) for path in paths]
 
     results = await asyncio.gather(*map(one, callers))
     for caller in callers:
         caller.close()
-    return [result for row in results for result in row]
+    return results
 
 
 async def repeat(caller, path, count):

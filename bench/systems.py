@@ -49,7 +49,7 @@ class Kind:
         if self.variable:
             return Path(os.environ[self.variable])
         if self.program == "ptproxy":
-            return TOP / "build/release/ptproxy"
+            return Path(os.environ.get("PTPROXY", TOP / "build/release/ptproxy"))
         if self.program == "caddy":
             return TOP / "build/peers/bin/caddy"
         return Path(shutil.which(self.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"))
@@ -79,6 +79,8 @@ def prepare(kind):
     steps = {"ptproxy": ["tools/build", "release"], "caddy": ["tools/peers", "caddy"],
              "haproxy": ["tools/setup", "haproxy"]}  # nginx, the origin too, is in the group bench
     step = steps.get(kind.program)
+    if kind.program == "ptproxy" and "PTPROXY" in os.environ:
+        return
     if step and not kind.binary:
         done = subprocess.run([TOP / step[0], *step[1:]], cwd=TOP, capture_output=True, text=True)
         if done.returncode != 0:
@@ -215,22 +217,22 @@ class Origin:
 
 
 class System:
-    """A pair that runs, or the origin itself when its kind has no proxies. `address` is where callers go."""
+    """A pair, or the origin itself when its kind has no proxies. `address` is where callers go."""
 
     def __init__(self, kind, directory, place, origin, certificates, ports):
         self.kind, self.name, self.place, self.origin = kind, kind.name, place, origin
         self.directory = directory
-        self.services = {}
+        self.services, self.ports = {}, {}
         self.address = origin.address
         self.congestion = kind.congestion
         if kind.suffix:
             self.prepare(certificates, ports.take(), ports.take())
-            self.start()
 
     def prepare(self, certificates, client_port, server_port):
         place, origin_port = self.place, self.origin.address[1]
         self.address = (place.client_address, client_port)
-        self.ports = {"client": [(client_port, "tcp")], "server": [(server_port, "tcp" if self.kind.tcp else "udp")]}
+        # In the order in which they are started.
+        self.ports = {"server": [(server_port, "tcp" if self.kind.tcp else "udp")], "client": [(client_port, "tcp")]}
         self.values = {
             **certificates,
             "CLIENT": f"{place.client_address}:{client_port}", "CLIENT_ADDRESS": place.client_address,
@@ -241,7 +243,7 @@ class System:
 
     def start(self):
         self.place.use_congestion(self.congestion)
-        for side in ("server", "client"):
+        for side in self.ports:
             self.start_side(side)
 
     def start_side(self, side):
@@ -273,7 +275,7 @@ class System:
         end = time.monotonic() + patience
         while True:
             try:
-                answer = self.probe("fetch", 20, path="/0", count=1, timeout=5)[0]
+                answer = self.probe("fetch", 20, paths=["/0"], count=1, timeout=5)[0][0]
             except BenchError as failed:
                 answer = {"error": str(failed)}
             if answer.get("status") == 200:

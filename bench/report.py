@@ -1,0 +1,185 @@
+"""The report: results.json with every sample, report.md for people, and plots."""
+
+import json
+
+from processes import say
+from stats import summarise
+from systems import REFERENCES
+
+UNITS = {
+    "cpu_us_request": "CPU us/request", "cpu_us_request_client": "client", "cpu_us_request_server": "server",
+    "cpu_ms_mb": "CPU ms/MB", "requests_s": "requests/s", "mb_s": "MB/s", "p50_ms": "p50 ms", "p90_ms": "p90 ms",
+    "p99_ms": "p99 ms", "p999_ms": "p99.9 ms", "switches_request": "switches/request", "rss_mb": "RSS MB",
+    "rss_mb_client": "client MB", "rss_mb_server": "server MB", "errors": "errors", "mbit_s": "Mbit/s",
+    "recovery_ms": "first response ms", "answers_after": "responses",
+}
+# What a reader wants to know first: scenario, figure, words. The first ones are of loopback, the others of every link.
+LOOPBACK_HEADLINES = [
+    ("get-1k-c64", "cpu_us_request", "CPU us per 1 KB request, 64 connections"),
+    ("get-1m-c16", "cpu_ms_mb", "CPU ms per MB down, 1 MB, 16 connections"),
+    ("post-1m-c16", "cpu_ms_mb", "CPU ms per MB up, 1 MB, 16 connections"),
+    ("get-1k-c1", "p50_ms", "median ms of 1 KB, 1 connection"),
+    ("get-1k-c64", "requests_s", "requests/s of 1 KB, 64 connections"),
+    ("get-1m-c16", "mb_s", "MB/s down, 1 MB, 16 connections"),
+    ("memory-1000", "rss_mb", "resident MB with 1000 open connections"),
+]
+LINK_HEADLINES = [
+    ("cold-100k", "cold_total_ms", "first 100 KB after the start, ms"),
+    ("warm-100k", "opened_total_ms", "first 100 KB in an open tunnel, ms"),
+    ("warm-100k", "warm_total_ms", "100 KB later, ms"),
+    ("down-1", "mbit_s", "one download, Mbit/s"),
+    ("up-1", "mbit_s", "one upload, Mbit/s"),
+    ("beside", "small_total_p99_ms", "p99 of 1 KB beside a download, ms"),
+    ("blackout", "recovery_ms", "first response after 3 s of blackout, ms"),
+]
+
+
+def number(value):
+    """Three digits that count."""
+    if value == 0:
+        return "0"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def cell(row):
+    return f"{number(row['median'])} ±{row['spread']:.0f}%" if row["n"] > 1 else number(row["median"])
+
+
+def table(heads, rows):
+    """Markdown; the first column is text."""
+    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def unit(figure):
+    return UNITS.get(figure, figure.removesuffix("_ms").replace("_", " ") + (" ms" if figure.endswith("_ms") else ""))
+
+
+def unique(values):
+    return list(dict.fromkeys(values))
+
+
+class Rows:
+    """The summary, by place, scenario, system and figure."""
+
+    def __init__(self, rows):
+        self.rows = {(row["place"], row["scenario"], row["system"], row["figure"]): row for row in rows}
+
+    def places(self):
+        return unique(key[0] for key in self.rows)
+
+    def scenarios(self, place):
+        return unique(key[1] for key in self.rows if key[0] == place)
+
+    def systems(self, place, scenario=None):
+        return unique(key[2] for key in self.rows if key[0] == place and scenario in (None, key[1]))
+
+    def get(self, *key):
+        return self.rows.get(key)
+
+
+def references(systems):
+    """nginx and HAProxy, and on links each of their variants."""
+    return [name for name in unique(systems) if name.split("-")[0] in REFERENCES]
+
+
+def summary_table(rows, place, headlines):
+    """A line for each headline, a column for each system, and ours as a ratio of the references'."""
+    systems = rows.systems(place)
+    to = references(systems) if "ptproxy" in systems else []
+    body = []
+    for scenario, figure, words in headlines:
+        found = {system: rows.get(place, scenario, system, figure) for system in systems}
+        if not any(found.values()):
+            continue
+        ours = found.get("ptproxy")
+        ratios = [ours["to"].get(name) if ours else None for name in to]
+        body.append([words, *(cell(row) if row else "" for row in found.values()),
+                     *(f"{ratio['median']:.2f} ±{ratio['spread']:.0f}%" if ratio else "" for ratio in ratios)])
+    return table([place, *systems, *(f"ptproxy / {name}" for name in to)], body) if body else []
+
+
+def scenario_table(rows, place, scenario, shows):
+    systems = rows.systems(place, scenario)
+    shown = [figure for figure in shows if any(rows.get(place, scenario, system, figure) for system in systems)]
+    if not shown:
+        return []
+    to = references(systems)
+    body = []
+    for system in systems:
+        found = [rows.get(place, scenario, system, figure) for figure in shown]
+        ratios = [found[0]["to"].get(name) if found[0] else None for name in to]
+        body.append([system, *(cell(row) if row else "" for row in found),
+                     *(f"{ratio['median']:.2f}" if ratio else "" for ratio in ratios)])
+    return table(["", *map(unit, shown), *(f"/ {name}" for name in to)], body)
+
+
+def head(results):
+    machine = results["machine"]
+    rounds = 1 + max((sample["round"] for sample in results["samples"]), default=-1)
+    yield "# ptproxy and its peers"
+    yield ""
+    if results["partial"]:
+        yield "**Partial: the run was interrupted.**"
+        yield ""
+    yield (f"`{results['command']}` on {results['date']}, commit {results['commit']}: {machine['cpu']}, "
+           f"{machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, Linux {machine['kernel']}; load "
+           f"average {results['load_average']['start']:.1f} before and {results['load_average']['end']:.1f} after.")
+    yield ""
+    yield (f"Medians of {rounds} rounds in turns; ±: half the distance of the quartiles. CPU, memory and switches are "
+           "of both proxies together. Ratios are medians of the ratios of each round; below 1, ptproxy needs less. "
+           "Every pair: TLS 1.3, both ends authenticated, one worker each. On links, `-bbr` and `-cubic` are TCP's "
+           "congestion control; `ptproxy` knows bandwidth and delay (`initial_window`), `ptproxy-untuned` does not.")
+    yield ""
+    yield from table(["system", "version", "between the ends"],
+                     [[name, kind["version"], kind["wire"]] for name, kind in results["systems"].items()] +
+                     [[name, "**missing**", why.replace("\n", " ")] for name, why in results["missing"].items()])
+    yield ""
+
+
+def faults(results):
+    if results["failures"]:
+        yield "## Failed"
+        yield ""
+        for failure in results["failures"]:
+            why = failure["why"].replace("\n", " ")[:300]
+            yield f"- {failure['place']}, {failure['scenario']}, {failure['system']}, round {failure['round']}: {why}"
+        yield ""
+    late = [sample for sample in results["samples"] if sample["figures"].get("link_saturated")]
+    if late:
+        yield f"**The link emulator had not enough CPU in {len(late)} measurements: they say less than they seem to.**"
+        yield ""
+
+
+def markdown(results, rows, plots):
+    yield from head(results)
+    for place in rows.places():
+        lines = summary_table(rows, place, LOOPBACK_HEADLINES if place == "loopback" else LINK_HEADLINES)
+        yield from [*lines, ""] if lines else []
+    yield from faults(results)
+    for plot in plots:
+        yield f"![{plot}]({plot})"
+    yield ""
+    for place in rows.places():
+        yield f"## {place}"
+        yield ""
+        for scenario in rows.scenarios(place):
+            about = results["scenarios"][scenario]
+            lines = scenario_table(rows, place, scenario, about["shows"])
+            yield from [f"### {about['title']} (`{scenario}`)", "", *lines, ""] if lines else []
+
+
+def write(results, directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in [*directory.glob("*.svg"), directory / "report.md"]:
+        old.unlink(missing_ok=True)
+    rows = summarise(results["samples"], references(sample["system"] for sample in results["samples"]))
+    (directory / "results.json").write_text(json.dumps({**results, "summary": rows}, indent=1) + "\n")
+    try:
+        import plots
+        names = plots.draw(results, Rows(rows), directory)
+    except ImportError as why:
+        say(f"no plots: {why}")
+        names = []
+    (directory / "report.md").write_text("\n".join(markdown(results, Rows(rows), names)) + "\n")
+    say(f"{directory}/report.md")
