@@ -29,8 +29,8 @@ def test_forwarded(marking):
     """SPEC 4: by the client end with the HTTP addresses, by the server end with those of QUIC."""
     (first, second), port = forwarded_of(marking)
     assert first == f'for="127.0.0.1:{port}";by="127.0.0.1:{marking.http[1]}";proto=http'
-    nodes = second.split(";")
-    assert nodes[0].startswith('for="127.0.0.1:') and nodes[1:] == [f'by="127.0.0.1:{marking.quic_port}"', "proto=http3"]
+    peer, *rest = second.split(";")
+    assert peer.startswith('for="127.0.0.1:') and rest == [f'by="127.0.0.1:{marking.quic_port}"', "proto=http3"]
 
 
 def test_forwarded_is_appended(marking):
