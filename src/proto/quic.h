@@ -139,6 +139,9 @@ struct address quic_local(const struct quic_conn *conn);
 const char *quic_reason(const struct quic_conn *conn);
 /* True when it ended in a way other than an orderly close by either end. */
 bool quic_failed(const struct quic_conn *conn);
+/* True when it ended without a word of the peer that still knew it: an idle timeout, quic_give_up, a stateless reset.
+ */
+bool quic_silent(const struct quic_conn *conn);
 /* True once the handshake is confirmed (RFC 9001 section 4.1.2). A client is QUIC_OPEN before the server has looked at
    its certificate, and may still be refused until then. */
 bool quic_confirmed(const struct quic_conn *conn);
@@ -169,6 +172,8 @@ void quic_stream_stop(struct quic_conn *conn, int64_t stream, uint64_t code);
 /* Closes with an application error code (RFC 9114 section 8.1) and a reason phrase; quic_emit sends CONNECTION_CLOSE.
    The state is QUIC_CLOSING and becomes QUIC_CLOSED after three probe timeouts (RFC 9000 section 10.2). */
 void quic_close(struct quic_conn *conn, uint64_t code, const char *reason, uint64_t now_ns);
+/* Ends it as an idle timeout does: nothing is sent. The state is QUIC_CLOSED. */
+void quic_give_up(struct quic_conn *conn);
 /* Forgets the connection at once; nothing is sent. */
 void quic_free(struct quic_conn *conn);
 

@@ -102,7 +102,7 @@ static int stream_close(ngtcp2_conn *ngtcp2, uint32_t flags, int64_t stream, uin
 static int recv_stateless_reset(ngtcp2_conn *ngtcp2, const ngtcp2_pkt_stateless_reset2 *reset, void *user) {
   struct quic_conn *conn = user;
   (void)ngtcp2, (void)reset;
-  quic_say(conn, END_FAILED, "the peer forgot the connection (stateless reset)");
+  quic_say(conn, END_SILENT, "the peer forgot the connection (stateless reset)");
   return 0;
 }
 

@@ -16,7 +16,9 @@ void *quic_owner(const struct quic_conn *conn) { return conn->owner; }
 void quic_set_owner(struct quic_conn *conn, void *owner) { conn->owner = owner; }
 const char *quic_name(const struct quic_conn *conn) { return conn->name; }
 const char *quic_reason(const struct quic_conn *conn) { return conn->reason; }
-bool quic_failed(const struct quic_conn *conn) { return conn->end == END_FAILED; }
+bool quic_failed(const struct quic_conn *conn) { return conn->end >= END_FAILED; }
+
+bool quic_silent(const struct quic_conn *conn) { return conn->end == END_SILENT; }
 bool quic_confirmed(const struct quic_conn *conn) { return conn->confirmed; }
 
 static struct address address_of(const ngtcp2_addr *from) {
@@ -97,7 +99,7 @@ static void settle(struct quic_conn *conn, int result, uint64_t now_ns) {
     peer_closed(conn, now_ns);
     return;
   case NGTCP2_ERR_IDLE_CLOSE: /* RFC 9000 section 10.1: silently */
-    quic_say(conn, END_FAILED, conn->confirmed ? "idle timeout" : "handshake timeout");
+    quic_say(conn, END_SILENT, conn->confirmed ? "idle timeout" : "handshake timeout");
     become_closed(conn);
     return;
   case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
@@ -133,6 +135,13 @@ void quic_close(struct quic_conn *conn, uint64_t code, const char *reason, uint6
   ngtcp2_ccerr_set_application_error(&conn->error, code, (const uint8_t *)conn->phrase, len);
   quic_say_error(conn, &conn->error, false);
   become_closing(conn, CLOSING_UNSENT, now_ns);
+}
+
+void quic_give_up(struct quic_conn *conn) {
+  if (is_over(conn))
+    return;
+  quic_say(conn, END_SILENT, "nothing was heard from the peer");
+  become_closed(conn);
 }
 
 void quic_free(struct quic_conn *conn) {

@@ -38,7 +38,7 @@ enum quic_closing {
   CLOSING_DRAINS, /* the peer closed, or forgot the connection: nothing is sent */
 };
 
-enum quic_end { END_NONE, END_ORDERLY, END_FAILED };
+enum quic_end { END_NONE, END_ORDERLY, END_FAILED, END_SILENT };
 
 struct quic_conn {
   struct list ready; /* in endpoint->ready, or in no list */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "proxy/session_priv.h"
@@ -18,9 +19,23 @@ enum { REFUSAL_LOG_BURST = 10 };
 
 /* ---- life and death ---- */
 
+/* QUIC's idle timer begins anew with the first packet that is sent after silence (RFC 9000 section 10.1): with a PING
+   every keep_alive_interval, a dead peer is noticed that much later than max_idle_timeout. But a peer that lives
+   answers PINGs: with two of them unanswered the silence itself counts. */
+static uint64_t silence_deadline(const struct session *session) {
+  const struct config *config = session->sessions->proxy->config;
+  uint64_t idle_ms = config->transport.max_idle_timeout_ms, ping_ms = config->transport.keep_alive_interval_ms;
+  if (session->state != SESSION_UP || ping_ms == 0 || 2 * ping_ms > idle_ms)
+    return TIMER_NEVER;
+  return session->heard_ns + idle_ms * NS_PER_MS;
+}
+
 static void on_timer(struct timer *timer, uint64_t now_ns) {
   struct session *session = container_of(timer, struct session, timer);
-  quic_expire(session->conn, now_ns);
+  if (now_ns >= silence_deadline(session))
+    quic_give_up(session->conn);
+  else
+    quic_expire(session->conn, now_ns);
   session_touch(session);
 }
 
@@ -165,6 +180,8 @@ static void session_update(struct session *session) {
   }
   session_handle_streams(session);
   if (state >= QUIC_CLOSING && session->state != SESSION_LOST) {
+    if (!quic_silent(session->conn))
+      session->heard_ns = sessions->proxy->now_ns; /* it was the peer's word, or its fault, that ended it */
     bool was_up = session->state == SESSION_UP;
     session_lost(session);
     if (session == sessions->connector.session) {
@@ -248,7 +265,8 @@ void sessions_emit(struct sessions *sessions) {
   while ((node = list_pop(&round)) != NULL) {
     struct session *session = container_of(node, struct session, dirty);
     bool all = emit_session(session);
-    timer_set(&sessions->proxy->timers, &session->timer, quic_expiry(session->conn));
+    uint64_t expiry = quic_expiry(session->conn), silence = silence_deadline(session);
+    timer_set(&sessions->proxy->timers, &session->timer, expiry < silence ? expiry : silence);
     session_handle_streams(session); /* what was taken from flows makes room in them */
     if (!all)
       session_touch(session); /* a completed send ends the wait */

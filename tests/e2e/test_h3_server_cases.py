@@ -51,9 +51,10 @@ def code_of(what, said):
 
 
 def exchange(pair, steps, outcome):
-    """What the caller gets, as messages, and how its connection ends. POST is not repeated on another session."""
+    """What the caller gets, as messages, and how its connection ends. A GET, which is repeated when a session
+    died in silence: not when the answer to it was the reason."""
     with http1.Client(pair.http, PATIENCE) as client:
-        client.send_request("POST", "/steps/" + json.dumps(steps).encode().hex())
+        client.send_request("GET", "/steps/" + json.dumps(steps).encode().hex())
         if isinstance(outcome, Cut):
             data, end = read_all(client.socket, None)
             return normal(data, proxied=True), end
