@@ -25,6 +25,7 @@ def pair(start_shared_pair):
     pair = start_shared_pair(both=TIMEOUTS, client=LIMITS)
     yield pair
     assert len(pair.client.connections()) == 1, "a fault of one exchange has ended the session"
+    assert pair.server.connections() == pair.client.connections(), "both ends give it the same name"
 
 
 def is_ours(response, status, end, text=None):
