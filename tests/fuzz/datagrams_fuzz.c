@@ -1,6 +1,7 @@
 /* The front door: what anybody can send to a server's UDP port, from several addresses. No crash, no more connections
-   than the limits say, not more than three times the bytes to an address that has not proven itself (RFC 9000 section
-   8), and in the end nothing is left.
+   than the limits say, and in the end nothing is left. An address that has not proven itself gets from connections not
+   more than three times the bytes that came from it (RFC 9000 section 8), and in answers without a connection, all of
+   them smaller than what they answer, not more than it sent.
 
    An input is a flag byte and then steps: raw datagrams; Initial packets of which the input is the plain payload,
    sealed here with the keys that belong to the connection ID of RFC 9001's appendix A, so that frames and TLS are
@@ -39,7 +40,7 @@ struct world {
   struct quic_endpoint *server, *client_end;
   struct quic_conn *client, *conns[CONNS_MAX];
   struct address server_address, addresses[ADDRESSES];
-  uint64_t in[ADDRESSES], out[ADDRESSES];
+  uint64_t in[ADDRESSES], out[ADDRESSES], answered[ADDRESSES];
   bool proven[ADDRESSES];
   unsigned client_at; /* the address it sends from */
   uint64_t now_ns;
@@ -164,12 +165,13 @@ static void to_server(struct world *world, unsigned from, const uint8_t *data, s
   must(quic_endpoint_count(world->server) <= CONNS_MAX);
 }
 
-static void from_server(struct world *world, const uint8_t *data, const struct quic_train *train) {
+static void from_server(struct world *world, const uint8_t *data, const struct quic_train *train, bool answer) {
   unsigned to = 0;
   while (to < ADDRESSES && !address_equal(&world->addresses[to], &train->remote))
     to++;
   must(to < ADDRESSES);
-  world->out[to] += train->len;
+  *(answer ? &world->answered[to] : &world->out[to]) += train->len;
+  must(world->answered[to] <= world->in[to]);
   must(world->proven[to] || world->out[to] <= 3 * world->in[to]);
   if (world->client == NULL || world->client_at != to)
     return;
@@ -207,7 +209,7 @@ static void server_acts(struct world *world) {
     if (quic_expiry(conn) <= world->now_ns)
       quic_expire(conn, world->now_ns);
     for (int round = 0; round < ROUNDS_MAX && quic_emit(conn, buffer, sizeof buffer, &train, world->now_ns); round++)
-      from_server(world, buffer, &train);
+      from_server(world, buffer, &train, false);
     if (quic_state(conn) == QUIC_CLOSED) {
       take_ready(world); /* it must not be returned after it is freed */
       quic_free(conn);
@@ -215,7 +217,7 @@ static void server_acts(struct world *world) {
     }
   }
   while (quic_endpoint_emit(world->server, buffer, sizeof buffer, &train))
-    from_server(world, buffer, &train);
+    from_server(world, buffer, &train, true);
   take_ready(world);
 }
 
