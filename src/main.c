@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "run/certs.h"
 #include "run/credentials.h"
 #include "run/daemon.h"
+#include "run/status.h"
 #include "run/version.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78, STATUS_CUT = 130 };
@@ -21,6 +23,8 @@ struct options {
 
 static const char help[] =
     "usage: ptproxy [-c FILE] [--check | --dump]\n"
+    "       ptproxy certs --client NAME --server NAME [-o DIRECTORY]\n"
+    "       ptproxy status [-c FILE]\n"
     "\n"
     "Carries HTTP/1.1 requests over one mutually authenticated HTTP/3 session to another ptproxy.\n"
     "\n"
@@ -30,6 +34,7 @@ static const char help[] =
     "      --version      print the version, and those of the libraries in it, and exit\n"
     "      --help         print this, and exit\n"
     "\n"
+    "certs makes certificates and configurations for a new pair, status shows how a running daemon is.\n"
     "Without --check or --dump it runs in the foreground and logs to stderr.\n"
     "Exit status: 0 stopped gracefully, 1 failed, 2 wrong usage, 78 wrong configuration, 130 stopped at once.\n"
     "Manual: man 8 ptproxy\n";
@@ -99,6 +104,10 @@ int main(int argc, char **argv) {
   int status = STATUS_OK;
   occupy_standard_streams();
   signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of the call, not the end of the process */
+  if (argc > 1 && strcmp(argv[1], "certs") == 0)
+    return certs_main(argc - 1, argv + 1);
+  if (argc > 1 && strcmp(argv[1], "status") == 0)
+    return status_main(argc - 1, argv + 1);
   if (!read_options(argc, argv, &options)) {
     fputs("Try 'ptproxy --help'.\n", stderr);
     return STATUS_USAGE;

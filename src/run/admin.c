@@ -135,6 +135,10 @@ static struct answer answer_to(struct admin_conn *conn) {
   } else if (bytes_equal(target, bytes_of_text("/ready"))) {
     answer.len = admin_text_ready(look(conn->admin), out, ADMIN_BODY_MAX);
     answer.status = admin_is_ready(&conn->admin->view) ? 200 : 503;
+  } else if (bytes_equal(target, bytes_of_text("/status.txt"))) {
+    answer.type = text_plain;
+    answer.len = admin_text_people(look(conn->admin), out, ADMIN_BODY_MAX);
+    answer.status = admin_is_ready(&conn->admin->view) ? 200 : 503;
   } else {
     return sentence(conn, 404, "there are /, /metrics, /ready and /status");
   }

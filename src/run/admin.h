@@ -1,7 +1,8 @@
 /* The admin endpoint (admin.bind_address): plain HTTP/1.x on a listener of its own, for Prometheus, probes and people.
 
      /metrics  Prometheus text      /ready   200 or 503, JSON
-     /status   JSON                 /        a page that shows /status to a person
+     /status   JSON                 /status.txt  the same for people; 503 when no session is up
+     /         a page that shows /status to a person
 
      admin.c       connections: one request at a time, answered from a buffer of the connection's own
      admin_text.c  the bodies
@@ -55,6 +56,7 @@ struct address admin_address(const struct admin *admin);
 /* admin_text.c: the length of the body written to |out| of |size| bytes; 0 when it does not fit. */
 size_t admin_text_metrics(const struct admin_view *view, char *out, size_t size);
 size_t admin_text_status(const struct admin_view *view, char *out, size_t size);
+size_t admin_text_people(const struct admin_view *view, char *out, size_t size);
 size_t admin_text_ready(const struct admin_view *view, char *out, size_t size);
 bool admin_is_ready(const struct admin_view *view);
 

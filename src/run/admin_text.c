@@ -168,3 +168,54 @@ size_t admin_text_status(const struct admin_view *view, char *out, size_t size) 
   put(&text, "]}\n");
   return text.full ? 0 : text.len;
 }
+
+/* ---- /status.txt ---- */
+
+static void put_people_session(struct text *text, const struct session_view *session) {
+  char address[ADDRESS_TEXT_MAX];
+  const struct quic_stats *stats = &session->stats;
+  put(text, "\nsession %s\n  peer          %s\n", session->name, address_text(&session->peer, address));
+  if (!session->up) {
+    put(text, "  up            not yet\n");
+    return;
+  }
+  put(text, "  up            %" PRIu64 " s, last heard %.3f s ago\n", session->up_ns / (uint64_t)NS_PER_S,
+      (double)session->heard_ns / 1e9);
+  put(text, "  round trip    %.3f ms (smallest %.3f)\n", (double)stats->rtt_smoothed_ns / 1e6,
+      (double)stats->rtt_min_ns / 1e6);
+  put(text, "  window        %" PRIu64 " bytes, %" PRIu64 " in flight, datagrams of %" PRIu64 "\n", stats->cwnd,
+      stats->bytes_in_flight, stats->mtu);
+  put(text, "  packets       %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64 " lost\n", stats->packets_sent,
+      stats->packets_received, stats->packets_lost);
+  put(text, "  bytes         %" PRIu64 " sent, %" PRIu64 " received\n", stats->bytes_sent, stats->bytes_received);
+}
+
+size_t admin_text_people(const struct admin_view *view, char *out, size_t size) {
+  struct text text = {.out = out, .size = size};
+  const struct metrics *sum = &view->sum;
+  const struct session_report *report = &view->report;
+  put(&text, "ptproxy %s, %s, running for %" PRIu64 " s, pid %d\n", PTPROXY_VERSION, view->server ? "server" : "client",
+      view->up_ns / (uint64_t)NS_PER_S, (int)getpid());
+  put(&text, "state           %s", state_of(view));
+  for (const char *at = report->up ? "" : report->reason; *at != '\0'; at++) /* the reason may be the peer's words */
+    put(&text, "%s%c", at == report->reason ? ": " : "", *at < ' ' || *at > '~' ? '?' : *at);
+  put(&text,
+      "\nsessions        %" PRIu32 " open, %" PRIu64 " established, %" PRIu64 " lost, %" PRIu64 " attempts failed\n",
+      report->open, report->established, report->lost, report->failed);
+  put(&text,
+      "requests        %" PRIu64 " in flight, %" PRIu64 " so far (2xx %" PRIu64 ", 3xx %" PRIu64 ", 4xx %" PRIu64
+      ", 5xx %" PRIu64 ")\n",
+      metrics_get(&sum->requests_in_flight), metrics_get(&sum->http_requests), metrics_get(&sum->requests_2xx),
+      metrics_get(&sum->requests_3xx), metrics_get(&sum->requests_4xx), metrics_get(&sum->requests_5xx));
+  if (view->server)
+    put(&text, "origin          %" PRIu64 " connections in use, %" PRIu64 " idle\n", metrics_get(&sum->origin_active),
+        metrics_get(&sum->origin_idle));
+  else
+    put(&text, "clients         %" PRIu64 " connections\n", metrics_get(&sum->connections_open));
+  char date[30];
+  clock_http_date((uint64_t)view->certificate_not_after_s * 1000000, date);
+  put(&text, "certificate     ends %s\n", date);
+  for (size_t i = 0; i < view->sessions; i++)
+    put_people_session(&text, &view->session[i]);
+  return text.full ? 0 : text.len;
+}

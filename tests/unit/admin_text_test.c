@@ -116,7 +116,7 @@ static void test_metrics(void **state) {
 static void test_room(void **state) {
   (void)state;
   typedef size_t write_f(const struct admin_view *, char *, size_t);
-  static write_f *const all[] = {admin_text_metrics, admin_text_status, admin_text_ready};
+  static write_f *const all[] = {admin_text_metrics, admin_text_status, admin_text_people, admin_text_ready};
   view->workers = ADMIN_WORKERS_MAX;
   view->sessions = ADMIN_SESSIONS_MAX;
   memset(view->report.reason, '\x7f', sizeof view->report.reason - 1);
