@@ -72,7 +72,7 @@ static void allow(const struct scenario *scenario, const struct plan *plan, bool
   if (!plan_repeatable(plan) && plan->origin_requests == 0)
     allowed->statuses[502] = true;
   if (scenario->shortage_ppm > 0)
-    allowed->statuses[502] = allowed->statuses[503] = allowed->cut = true;
+    allowed->statuses[502] = allowed->statuses[503] = allowed->statuses[504] = allowed->cut = true;
   allow_by_drain(scenario, plan, allowed);
 }
 
@@ -99,7 +99,8 @@ static bool ended_late(const struct scenario *scenario, const struct plan *plan)
     return false;
   for (size_t i = 0; failed && plan->client == CLIENT_PLAIN && i < scenario->link.blackout_count; i++) {
     uint64_t begin_ns = scenario->link.blackouts[i].begin_ns, end_ns = scenario->link.blackouts[i].end_ns;
-    if (end_ns - begin_ns > most_ns && plan->began_ns < begin_ns && plan->ended_ns > begin_ns + most_ns)
+    bool later = plan->origin_ns > begin_ns + most_ns; /* it went over the next session */
+    if (end_ns - begin_ns > most_ns && !later && plan->began_ns < begin_ns && plan->ended_ns > begin_ns + most_ns)
       return true;
   }
   return false;

@@ -169,6 +169,7 @@ static void on_head(struct origin_conn *conn) {
   if (!message_field(in, "Host", text, sizeof text) || strcmp(text, "b.example") != 0)
     world_fail("exchange %u: the origin got Host: %s", id, text);
   plan->origin_requests++;
+  plan->origin_ns = world.now_ns;
   in->id = id;
   in->check = true;
   conn->plan = plan;

@@ -73,6 +73,7 @@ struct plan {
   uint32_t origin_requests;    /* heads that reached the origin */
   uint32_t origin_bodies;      /* of them with a complete, right body */
   uint32_t origin_responses;   /* responses that the origin completed */
+  uint64_t origin_ns;          /* when the last of the heads reached it */
   uint64_t began_ns, ended_ns; /* the last attempt */
 };
 
