@@ -237,9 +237,8 @@ def on_links(place):
     yield from responses(place)
     long = max(4, 12 * place.rtt)
     for count in (1, 10):
-        many = "one" if count == 1 else "ten"
-        yield Scenario(f"down-{count}", f"goodput of {many} download(s)", goodput_down(count), long + 0.5, 0, ["mbit_s"])
-        yield Scenario(f"up-{count}", f"goodput of {many} upload(s)", goodput_up(count), long + 0.5, 0, ["mbit_s"])
+        yield Scenario(f"down-{count}", f"goodput, downloads: {count}", goodput_down(count), long + 0.5, 0, ["mbit_s"])
+        yield Scenario(f"up-{count}", f"goodput, uploads: {count}", goodput_up(count), long + 0.5, 0, ["mbit_s"])
     yield Scenario("beside", "1 KB beside a download", on_link(small_beside_bulk), long + 0.5, 0,
                    ["small_total_p50_ms", "small_total_p99_ms", "small_errors", "mbit_s"])
     if place.name == "lossy":

@@ -178,13 +178,13 @@ def running(name, place, kinds, directory, certs, failed=None):
             origin.stop()
 
 
-def rounds(place, started, chosen, count, results, progress):
+def rounds(place, started, chosen, numbers, results, progress):
     """Every scenario once in each round, so that an early end leaves something of each; systems in turns, and another
     one first each time."""
-    for number in range(count):
+    for number in numbers:
         turn = started[number % len(started):] + started[:number % len(started)]
         for scenario, seconds in chosen:
-            progress.show(f"{place}, round {number + 1} of {count}: {scenario.name}")
+            progress.show(f"{place}, round {number + 1} of {numbers[-1] + 1}: {scenario.name}")
             for system in turn:
                 try:
                     figures = scenario.measure(system, seconds)
@@ -212,5 +212,5 @@ def execute(plan, results, keep):
                     lambda system, why, name=name: results.failed(name, "start", system, 0, why)))
                 progress.done(START_SECONDS * len(kinds))
                 if started:
-                    rounds(name, started, chosen, plan.rounds, results, progress)
+                    rounds(name, started, chosen, range(plan.rounds), results, progress)
             keep()
