@@ -87,7 +87,7 @@ CHECKS = {
     "nginx": lambda path: [shutil.which("nginx", path=SBIN), "-t", "-p", path.parent, "-c", path, "-e", "stderr"],
     "haproxy": lambda path: [shutil.which("haproxy", path=SBIN), "-c", "-f", path],
     "caddy": lambda path: [TOP / "build/peers/bin/caddy", "adapt", "--adapter", "caddyfile", "--config", path],
-    "ptproxy": lambda path: [TOP / "build/release/ptproxy", "--check", "-c", path],
+    "ptproxy": lambda path: [systems.KINDS["ptproxy"].found(), "--check", "-c", path],
 }
 
 
