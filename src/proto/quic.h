@@ -172,8 +172,8 @@ void quic_stream_stop(struct quic_conn *conn, int64_t stream, uint64_t code);
 /* Closes with an application error code (RFC 9114 section 8.1) and a reason phrase; quic_emit sends CONNECTION_CLOSE.
    The state is QUIC_CLOSING and becomes QUIC_CLOSED after three probe timeouts (RFC 9000 section 10.2). */
 void quic_close(struct quic_conn *conn, uint64_t code, const char *reason, uint64_t now_ns);
-/* Ends it as an idle timeout does: nothing is sent. The state is QUIC_CLOSED. */
-void quic_give_up(struct quic_conn *conn);
+/* Ends it as an idle timeout does: nothing is sent. The state is QUIC_CLOSED; |reason| becomes quic_reason. */
+void quic_give_up(struct quic_conn *conn, const char *reason);
 /* Forgets the connection at once; nothing is sent. */
 void quic_free(struct quic_conn *conn);
 

@@ -137,10 +137,10 @@ void quic_close(struct quic_conn *conn, uint64_t code, const char *reason, uint6
   become_closing(conn, CLOSING_UNSENT, now_ns);
 }
 
-void quic_give_up(struct quic_conn *conn) {
+void quic_give_up(struct quic_conn *conn, const char *reason) {
   if (is_over(conn))
     return;
-  quic_say(conn, END_SILENT, "nothing was heard from the peer");
+  quic_say(conn, END_SILENT, "%s", reason);
   become_closed(conn);
 }
 

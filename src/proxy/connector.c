@@ -114,6 +114,12 @@ static void try_next(struct sessions *sessions) {
   log_debug("connecting to %s", address_text(peer, text));
 }
 
+void connector_follow(struct sessions *sessions) {
+  const struct connector *connector = connector_of(sessions);
+  if (connector->state == CONNECTOR_ATTEMPT && connector->session != NULL && udp_refused(sessions->udp))
+    quic_give_up(connector->session->conn, "nobody listens there (ICMP port unreachable)");
+}
+
 void connector_up(struct sessions *sessions) {
   connector_of(sessions)->state = CONNECTOR_UP;
   sessions->report.attempted = true;

@@ -33,7 +33,7 @@ static uint64_t silence_deadline(const struct session *session) {
 static void on_timer(struct timer *timer, uint64_t now_ns) {
   struct session *session = container_of(timer, struct session, timer);
   if (now_ns >= silence_deadline(session))
-    quic_give_up(session->conn);
+    quic_give_up(session->conn, "nothing was heard from the peer");
   else
     quic_expire(session->conn, now_ns);
   session_touch(session);
@@ -223,6 +223,7 @@ static void handle_ready(struct sessions *sessions) {
 
 void sessions_ingest(struct sessions *sessions) {
   receive_trains(sessions);
+  connector_follow(sessions);
   handle_ready(sessions);
   sessions_serve_waiting(sessions);
 }

@@ -89,6 +89,9 @@ must_use enum err connector_open(struct sessions *sessions);
 void connector_close(struct sessions *sessions);
 void connector_stop(struct sessions *sessions);
 void connector_up(struct sessions *sessions);
+/* Ends an attempt at once when ICMP says that nobody listens there. A session that is up is not given up for that: it
+   may be forged, or of one moment. */
+void connector_follow(struct sessions *sessions);
 /* The attempt failed, or the session was lost: |was_up|. */
 void connector_lost(struct sessions *sessions, bool was_up, const char *reason);
 

@@ -16,7 +16,7 @@ from http_case_run import read_all
 
 CASES_MIN = 40
 PATIENCE = 5 * SLOW
-SESSION_SECONDS = 5 * SLOW
+SESSION_SECONDS = 20 * SLOW
 
 
 @pytest.fixture(scope="module")
