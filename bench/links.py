@@ -205,11 +205,11 @@ def after_blackout(system, _seconds):
 
 
 def shown(*what):
-    return [f"{state}_{name}_ms" for state in what for name in ("first", "total")] + [f"{what[-1]}_errors"]
+    return [f"{state}_{name}_ms" for state in what for name in ("total", "first")] + [f"{what[-1]}_errors"]
 
 
 def shown_many(what):
-    return [f"{what}_{name}_ms" for name in ("first_p50", "total_p50", "total_p99")] + [f"{what}_errors"]
+    return [f"{what}_{name}_ms" for name in ("total_p50", "total_p99", "first_p50")] + [f"{what}_errors"]
 
 
 def responses(place):
