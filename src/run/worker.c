@@ -169,6 +169,7 @@ void worker_close(struct worker *worker) {
   sessions_close(worker->sessions);
   if (proxy->ring != NULL)
     udp_bury(proxy->ring);
+  resolver_close(proxy->resolver);
   tcp_stack_close(proxy->tcp);
   ring_close(proxy->ring);
   if (proxy->exchanges.memory != NULL)
