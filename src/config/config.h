@@ -93,5 +93,7 @@ void config_dump(const struct config *config, FILE *out);
 /* Writes the JSON schema, and the reference page in Markdown, both from config.tbl. */
 void config_schema(FILE *out);
 void config_reference(FILE *out);
+/* Writes the manual page ptproxy.json(5). */
+void config_man(FILE *out);
 
 #endif

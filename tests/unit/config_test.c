@@ -341,6 +341,11 @@ static void compare_generated(const char *name, void write(FILE *)) {
   free(text);
 }
 
+static void man_page_is_current(void **state) {
+  (void)state;
+  compare_generated("ptproxy.json.5", config_man);
+}
+
 static void schema_is_current(void **state) {
   (void)state;
   compare_generated("schema.json", config_schema);
@@ -394,6 +399,7 @@ int main(void) {
       cmocka_unit_test(dump_reads_back),
       cmocka_unit_test(dump_of_unusual_values_reads_back),
       cmocka_unit_test(free_takes_null),
+      cmocka_unit_test(man_page_is_current),
       cmocka_unit_test(schema_is_current),
       cmocka_unit_test(reference_is_current),
       cmocka_unit_test(examples_load),
