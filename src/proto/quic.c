@@ -340,21 +340,25 @@ static bool peer_is(const struct quic_conn *conn, const struct address *remote) 
   return peer->addrlen == remote->len && memcmp(peer->addr, remote->bytes, remote->len) == 0;
 }
 
-/* A stateless reset looks like a packet for an unknown connection: whoever has that peer is asked. */
-static bool taken_as_reset(struct quic_endpoint *endpoint, const struct address *local, const struct address *remote,
-                           const uint8_t *data, size_t len, uint64_t now_ns) {
+/* A stateless reset looks like a packet for an unknown connection: whoever has that peer is asked. True when somebody
+   has: that address then gets no reset of ours beside what its connection sends it, which would be more than the
+   anti-amplification limit of a path that is not validated yet (RFC 9000 section 8). */
+static bool taken_by_peer(struct quic_endpoint *endpoint, const struct address *local, const struct address *remote,
+                          const uint8_t *data, size_t len, uint64_t now_ns) {
   ngtcp2_path path = quic_path(local, remote);
+  bool taken = false;
   if (len < RESET_BYTES_MIN)
     return false;
   for (struct list *node = endpoint->all.next; node != &endpoint->all; node = node->next) {
     struct quic_conn *conn = container_of(node, struct quic_conn, all);
     if (conn->state != QUIC_OPEN || !peer_is(conn, remote))
       continue;
+    taken = true;
     (void)quic_conn_receive(conn, &path, data, len, now_ns);
     if (conn->state != QUIC_OPEN)
-      return true;
+      break;
   }
-  return false;
+  return taken;
 }
 
 void quic_receive(struct quic_endpoint *endpoint, const struct address *local, const struct address *remote,
@@ -375,6 +379,6 @@ void quic_receive(struct quic_endpoint *endpoint, const struct address *local, c
     (void)quic_conn_receive(conn, &path, data, len, now_ns);
   else if ((data[0] & 0x80) != 0)
     front_door(endpoint, local, remote, data, len, now_ns);
-  else if (!taken_as_reset(endpoint, local, remote, data, len, now_ns))
+  else if (!taken_by_peer(endpoint, local, remote, data, len, now_ns))
     answer_reset(endpoint, &path, got.dcid, len, now_ns);
 }
