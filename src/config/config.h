@@ -62,8 +62,8 @@ struct config {
     uint64_t head_size, header_count, connections;
   } limits;
   struct {
-    int level;  /* enum log_level */
-    bool json;  /* log.format */
+    int level; /* enum log_level */
+    bool json; /* log.format */
     bool access;
   } log;
   struct {

@@ -149,7 +149,7 @@ size_t metrics_text(const struct metrics *sum, char *out, size_t size) {
 #define METRIC_BY_ERR(member, family, help) put_by_err(&text, family, help, sum->member);
 #include "metrics/metrics.tbl"
   put_times(&text, sum);
-  put_metric(&text, COUNTER, "log_dropped_total", "", "Log lines that were not written: stderr did not take them, or there were too many.", log_dropped());
+  put_metric(&text, COUNTER, "log_dropped_total", "", "Log lines that were not written.", log_dropped());
   put_pools(&text);
   return text.full ? 0 : text.len;
 }

@@ -246,8 +246,7 @@ int main(void) {
       cmocka_unit_test(test_parse),      cmocka_unit_test(test_parse_refuses), cmocka_unit_test(test_split),
       cmocka_unit_test(test_equal),      cmocka_unit_test(test_split_refuses), cmocka_unit_test(test_set),
       cmocka_unit_test(test_unix_peers), cmocka_unit_test(test_set_too_long),  cmocka_unit_test(test_port),
-      cmocka_unit_test(test_family),     cmocka_unit_test(test_local),
-      cmocka_unit_test(test_map_to_v6),
+      cmocka_unit_test(test_family),     cmocka_unit_test(test_local),         cmocka_unit_test(test_map_to_v6),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
