@@ -8,7 +8,7 @@ Each line on stdin is a case, as JSON: a list of steps, all on one new connectio
   ["closed", SECONDS]          until the peer has ended the connection
 
 Each line on stdout is what came, as JSON: closed (null or [code, reason]) and streams, by name: data (hex), end, reset
-and stop (codes or null), and status (of the final response, or null).
+and stop (codes or null), and status (of the final response, or null); fault, when a step could not be done.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamDataReceived, StreamReset
 
 HEADERS = 1
+CASE_SECONDS = 60  # for everything, on a machine however slow
 
 
 class Client(QuicConnectionProtocol):
@@ -121,9 +122,10 @@ async def run_case(arguments, steps, reported):
             for step in steps:
                 await client.do(*step)
             reported.set_result(client.report())
-    except ConnectionError:
+    except Exception as error:  # whatever it is, somebody waits for the report
         if not reported.done():
-            reported.set_result(client.report())
+            report = client.report() if client else {"closed": None, "streams": {}}
+            reported.set_result(report if isinstance(error, ConnectionError) else {**report, "fault": repr(error)})
 
 
 async def run(arguments):
@@ -131,11 +133,13 @@ async def run(arguments):
     loop, closing = asyncio.get_running_loop(), set()
     while text := await loop.run_in_executor(None, sys.stdin.readline):
         reported = loop.create_future()
-        task = asyncio.create_task(run_case(arguments, json.loads(text), reported))
+        task = asyncio.create_task(asyncio.wait_for(run_case(arguments, json.loads(text), reported), CASE_SECONDS))
         closing.add(task)
         task.add_done_callback(closing.discard)
-        print(json.dumps(await reported), flush=True)
-    await asyncio.gather(*closing)
+        await asyncio.wait([task, reported], return_when=asyncio.FIRST_COMPLETED)
+        report = reported.result() if reported.done() else {"closed": None, "streams": {}, "fault": "no end in time"}
+        print(json.dumps(report), flush=True)
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 def main():

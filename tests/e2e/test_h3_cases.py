@@ -49,7 +49,11 @@ def raw(pair, identities):
 
     yield run
     process.stdin.close()
-    process.wait(10)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def whole(steps, outcome, canary):
@@ -69,6 +73,8 @@ def describe(got):
 
 def compare(outcome, got):
     stream = got["streams"].get("r")
+    if "fault" in got:
+        return [got["fault"]]
     if isinstance(outcome, Connection):
         return [] if got["closed"] and got["closed"][0] == outcome.code else [f"not closed with 0x{outcome.code:x}"]
     problems = [f"the connection was closed: {got['closed']}"] if got["closed"] else []
