@@ -16,7 +16,13 @@ CONGESTION = ["bbr", "cubic"]
 LOSSES = [0, 0.1, 0.5, 1, 2, 5]  # per cent; on the link "lossy" with its own loss replaced
 BLACKOUT_SECONDS = 3.0
 AFTER_BLACKOUT_SECONDS = 6.0
+CPU_SHARE_MAX = 0.9  # of a core, for the emulator
 MANY_SECONDS = 10  # a hundred responses at once that take longer than this are left out
+
+
+def unwanted(stats):
+    """Packets lost by the emulator's fault."""
+    return sum(stats[way][why] for way in ("ab", "ba") for why in ("no_buffer", "device_dropped"))
 
 
 class LinkPlace:
@@ -70,10 +76,13 @@ class LinkPlace:
         stats = self.link.stats()
         return stats["ab"]["delivered_bytes"] + stats["ba"]["delivered_bytes"]
 
-    def health(self):
-        """Whether the emulator itself was in time."""
-        stats = self.link.stats()
-        return {"link_late_p99_us": stats["late_us"]["p99"], "link_saturated": int(stats["saturated"])}
+    def health(self, before):
+        """Whether the emulator itself was in time since `before`, its earlier stats()."""
+        now = self.link.stats()
+        busy, seconds = (use(now) - use(before) for use in (lambda stats: stats["cpu_seconds"] - stats["spin_seconds"],
+                                                            lambda stats: stats["seconds"]))
+        return {"link_late_p99_us": now["late_us"]["p99"], "link_cpu_share": busy / seconds,
+                "link_saturated": int(busy / seconds > CPU_SHARE_MAX or unwanted(now) > unwanted(before))}
 
     def close(self):
         self.link.close()
@@ -98,13 +107,14 @@ def variants(kinds, quick=False):
 
 
 def on_link(measure):
-    """Starts when the link is quiet, with the system's congestion control, and says how the emulator did."""
+    """Starts when the link is quiet, with the system's congestion control, and says how the emulator did. The link's
+    random sequence goes on and on: were it reset, every round would lose the same packets and be no round."""
     def measured(system, seconds):
         place = system.place
         place.use_congestion(system.congestion)
         place.settle()
-        place.link.command("reset")
-        return {**measure(system, seconds), **place.health()}
+        before = place.link.stats()
+        return {**measure(system, seconds), **place.health(before)}
     return measured
 
 
@@ -134,8 +144,9 @@ def warm_response(size):
 
     def measure(system, _seconds):
         system.restart()
-        row = system.probe("fetch", 200, paths=["/0", path, path, path, path], count=1, timeout=40)[0]
-        return {**times(row[1:2], "opened"), **times(row[4:5], "warm")}
+        system.check()
+        row = system.probe("fetch", 200, paths=[path] * 4, count=1, timeout=40)[0]
+        return {**times(row[:1], "opened"), **times(row[3:], "warm")}
     return on_link(measure)
 
 
