@@ -28,11 +28,13 @@ def said(pair, identities):
          "--cert", identities.server.cert, "--key", identities.server.key], stdout=subprocess.PIPE, text=True)
     lines = queue.Queue()
     threading.Thread(target=lambda: [lines.put(json.loads(line)) for line in process.stdout], daemon=True).start()
-    pair.start_client()
-    pair.wait_session(SESSION_SECONDS)
-    yield lines
-    process.terminate()
-    process.wait(10)
+    try:
+        pair.start_client()
+        pair.wait_session(SESSION_SECONDS)
+        yield lines
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture(scope="module")
