@@ -3,20 +3,25 @@
 
 #include "config/config_table.h"
 
-enum { ALLOWED_MAX = 256 };
+enum { ALLOWED_MAX = 256, LINE_BYTES = 70 };
 
-/* Running text: what is between backquotes is set in bold, and nothing is taken for a request of roff. */
+/* Running text, broken into lines that roff joins again: what is between backquotes is set in bold, and nothing is
+   taken for a request. */
 static void put_text(FILE *out, const char *text) {
   bool bold = false;
-  for (const char *at = text; *at != '\0'; at++) {
-    if (*at == '`') {
+  unsigned column = 0;
+  for (const char *at = text; *at != '\0'; at++, column++) {
+    if (*at == ' ' && column > LINE_BYTES) {
+      fputc('\n', out);
+      column = 0;
+    } else if (*at == '`') {
       bold = !bold;
       fputs(bold ? "\\fB" : "\\fR", out);
     } else if (*at == '\\') {
       fputs("\\e", out);
     } else if (*at == '-') {
       fputs("\\-", out);
-    } else if ((*at == '.' || *at == '\'') && (at == text || at[-1] == '\n')) {
+    } else if ((*at == '.' || *at == '\'') && column <= 1) {
       fprintf(out, "\\&%c", *at);
     } else {
       fputc(*at, out);
@@ -36,7 +41,7 @@ static void put_key(FILE *out, const struct config_key *key) {
   fputs(".\n.br\nAllowed: ", out);
   put_text(out, allowed);
   put_text(out, key_allowed_too(key));
-  fputs(key->default_json != NULL || key->default_prose != NULL ? ". Default: " : ". Required", out);
+  fputs(key->default_json != NULL || key->default_prose != NULL ? ".\nDefault: " : ".\nRequired", out);
   if (key->default_json != NULL)
     put_text(out, key->default_json);
   else if (key->default_prose != NULL)
