@@ -1,7 +1,6 @@
 /* The front door: what anybody can send to a server's UDP port, from several addresses. No crash, no more connections
-   than the limits say, and in the end nothing is left. An address that has not proven itself gets from connections not
-   more than three times the bytes that came from it (RFC 9000 section 8), and in answers without a connection, all of
-   them smaller than what they answer, not more than it sent.
+   than the limits say, and in the end nothing is left. An address that has not proven itself gets not more than three
+   times the bytes that came from it (RFC 9000 section 8), and in answers without a connection not more than it sent.
 
    An input is a flag byte and then steps: raw datagrams; Initial packets of which the input is the plain payload,
    sealed here with the keys that belong to the connection ID of RFC 9001's appendix A, so that frames and TLS are
@@ -172,7 +171,7 @@ static void from_server(struct world *world, const uint8_t *data, const struct q
   must(to < ADDRESSES);
   *(answer ? &world->answered[to] : &world->out[to]) += train->len;
   must(world->answered[to] <= world->in[to]);
-  must(world->proven[to] || world->out[to] <= 3 * world->in[to]);
+  must(world->proven[to] || world->out[to] + world->answered[to] <= 3 * world->in[to]);
   if (world->client == NULL || world->client_at != to)
     return;
   world->proven[to] = true;
