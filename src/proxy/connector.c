@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "proxy/session_priv.h"
 
-enum { JITTER_PERCENT = 20 };
+enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 100 };
 
 static void resolved(struct resolve_query *query);
 static void try_next(struct sessions *sessions);
@@ -45,14 +45,23 @@ static void attempt_failed(struct sessions *sessions, const char *reason) {
 static void begin_attempt(struct sessions *sessions) {
   struct connector *connector = connector_of(sessions);
   connector->state = CONNECTOR_RESOLVING;
+  connector->attempt_end_ns =
+      sessions->proxy->now_ns + sessions->proxy->config->transport.max_idle_timeout_ms * NS_PER_MS;
   timer_cancel(&sessions->proxy->timers, &connector->timer);
   resolve(sessions->proxy->resolver, &connector->query);
 }
 
-static void on_pause_over(struct timer *timer, uint64_t now_ns) {
-  (void)now_ns;
+static void on_timer(struct timer *timer, uint64_t now_ns) {
   struct connector *connector = container_of(timer, struct connector, timer);
-  begin_attempt(container_of(connector, struct sessions, connector));
+  struct sessions *sessions = container_of(connector, struct sessions, connector);
+  if (connector->state == CONNECTOR_PAUSE) {
+    begin_attempt(sessions);
+  } else if (connector->state == CONNECTOR_REFUSED && now_ns < connector->attempt_end_ns) {
+    connector->next = 0;
+    try_next(sessions);
+  } else if (connector->state == CONNECTOR_REFUSED) {
+    attempt_failed(sessions, "nobody listens there");
+  }
 }
 
 static void resolved(struct resolve_query *query) {
@@ -114,14 +123,34 @@ static void try_next(struct sessions *sessions) {
   log_debug("connecting to %s", address_text(peer, text));
 }
 
+/* A peer that is being restarted is back within moments: an attempt goes on as long as it would take without a word, at
+   all addresses in turn, before the pause. */
 void connector_follow(struct sessions *sessions) {
-  const struct connector *connector = connector_of(sessions);
-  if (connector->state == CONNECTOR_ATTEMPT && connector->session != NULL && udp_refused(sessions->udp))
-    quic_give_up(connector->session->conn, "nobody listens there (ICMP port unreachable)");
+  struct connector *connector = connector_of(sessions);
+  struct session *session = connector->session;
+  if (connector->state != CONNECTOR_ATTEMPT || session == NULL || session->state != SESSION_HANDSHAKE ||
+      !udp_refused(sessions->udp))
+    return;
+  struct address peer = quic_peer(session->conn);
+  connector->session = NULL;
+  session_free(session);
+  if (connector->next < connector->query.count) {
+    try_next(sessions);
+    return;
+  }
+  if (!connector->refusal_logged) {
+    char text[ADDRESS_TEXT_MAX];
+    log_warn("connection to %s failed: nobody listens there (ICMP port unreachable); trying again",
+             address_text(&peer, text));
+  }
+  connector->refusal_logged = true;
+  connector->state = CONNECTOR_REFUSED;
+  timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + REFUSED_AGAIN_MS * NS_PER_MS);
 }
 
 void connector_up(struct sessions *sessions) {
   connector_of(sessions)->state = CONNECTOR_UP;
+  connector_of(sessions)->refusal_logged = false;
   sessions->report.attempted = true;
   sessions->report.reason[0] = '\0';
 }
@@ -148,7 +177,7 @@ enum err connector_open(struct sessions *sessions) {
   connector->query.done = resolved;
   connector->query.datagram = true;
   list_init(&connector->query.node);
-  timer_init(&connector->timer, on_pause_over);
+  timer_init(&connector->timer, on_timer);
   enum err err = address_split(target, (uint16_t)config->general.quic_port, connector->query.host,
                                sizeof connector->query.host, &connector->query.port);
   if (err == ERR_OK)

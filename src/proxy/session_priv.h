@@ -34,6 +34,7 @@ enum connector_state {
   CONNECTOR_OFF, /* server mode, or draining */
   CONNECTOR_RESOLVING,
   CONNECTOR_ATTEMPT,
+  CONNECTOR_REFUSED, /* within an attempt: nobody listens there, at the moment */
   CONNECTOR_UP,
   CONNECTOR_PAUSE,
 };
@@ -43,6 +44,8 @@ struct connector {
   struct timer timer;
   struct resolve_query query;
   size_t next;             /* of query.results, to be tried */
+  bool refusal_logged;     /* since the last session */
+  uint64_t attempt_end_ns; /* until when refusals do not end the attempt */
   struct session *session; /* the attempt or the session */
   const char *server_name; /* SNI */
 };
@@ -89,8 +92,8 @@ must_use enum err connector_open(struct sessions *sessions);
 void connector_close(struct sessions *sessions);
 void connector_stop(struct sessions *sessions);
 void connector_up(struct sessions *sessions);
-/* Ends an attempt at once when ICMP says that nobody listens there. A session that is up is not given up for that: it
-   may be forged, or of one moment. */
+/* When ICMP says that nobody listens there, it is tried again soon, without waiting for QUIC's timers. A session that
+   is up is not given up for that: it may be forged, or of one moment. */
 void connector_follow(struct sessions *sessions);
 /* The attempt failed, or the session was lost: |was_up|. */
 void connector_lost(struct sessions *sessions, bool was_up, const char *reason);

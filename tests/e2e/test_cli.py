@@ -51,7 +51,7 @@ def test_help():
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
     for option in ("-c", "--config", "--check", "--dump", "--version", "--help"):
-        assert len(re.findall(rf"^ .*{option}\b", done.stdout, re.M)) == 1, f"{option} has a line"
+        assert len(re.findall(rf"^ +(-c, )?{option}\b", done.stdout, re.M)) == 1, f"{option} has a line"
     assert re.search(r"\bman\b", done.stdout) and "/etc/ptproxy/config.json" in done.stdout
 
 
