@@ -15,7 +15,7 @@ uint64_t clock_wall_us(void);
 /* Writes the IMF-fixdate of |wall_us| (RFC 9110 section 5.6.7), 29 characters and a NUL. */
 void clock_http_date(uint64_t wall_us, char out[30]);
 
-/* Keeps the processor busy until this thread has used |us| microseconds more of it. For the bench's test of itself. */
+/* Keeps the processor busy for |us| microseconds. For the bench's test of itself. */
 void clock_burn_us(uint64_t us);
 
 #endif
