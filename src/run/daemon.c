@@ -12,10 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "config/config.h"
@@ -231,6 +233,20 @@ static int serve(struct daemon *daemon, struct tls_context *tls) {
   return status;
 }
 
+/* Each connection takes a descriptor; the usual soft limit of 1024 is for programs that use select(2). */
+static void raise_descriptor_limit(const struct config *config) {
+  enum { OTHERS = 256 }; /* sockets, rings, files */
+  bool server = config->general.mode == MODE_SERVER;
+  rlim_t wanted = (server ? ORIGIN_CONNECTIONS_MAX : (rlim_t)config->limits.connections) + OTHERS;
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < wanted)
+    log_warn("at most %llu file descriptors (ulimit -Hn, LimitNOFILE=), but %llu may be needed",
+             (unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+}
+
 static int run(struct daemon *daemon) {
   sigset_t signals;
   sigemptyset(&signals);
@@ -238,6 +254,7 @@ static int run(struct daemon *daemon) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGHUP);
   must(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
+  raise_descriptor_limit(daemon->config);
   struct tls_settings settings = credentials_settings(daemon->config);
   struct tls_context *tls;
   if (tls_context_open(&tls, &settings, report_tls, daemon) != ERR_OK)

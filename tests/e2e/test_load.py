@@ -1,0 +1,168 @@
+"""Many at once: origins that close at random, thousands of slow callers, and the load generators that people use."""
+
+import random
+import re
+import resource
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from harness import SLOW, Nginx, curl
+from payload import payload
+
+CALLERS_MAX = 5000 if SLOW == 1 else 1000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def descriptors():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    assert hard > CALLERS_MAX + 1000, "ulimit -Hn is too low for this test"
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory, script):
+    nginx = Nginx(tmp_path_factory.mktemp("nginx"), script.address)
+    (nginx.root / "file").write_bytes(payload(1000))
+    yield nginx
+    nginx.stop()
+
+
+def test_origin_closes_at_random(start_pair, script):
+    """The race of every kept connection: the origin closes it as the next request is on its way. No caller may see it."""
+    dice = random.Random(1)
+    closed = []
+
+    def sometimes_closes(call):
+        call.respond(200, payload(200))
+        if dice.random() < 0.3:
+            closed.append(None)
+            time.sleep(dice.random() * 0.003)  # now, or when the connection has been given its next request
+            return False
+        return True
+
+    script.on("/sometimes", sometimes_closes)
+    pair = start_pair()
+    faults = []
+
+    def ask():
+        with pair.open() as caller:
+            for _ in range(150):
+                answer = caller.request("GET", "/sometimes")
+                if answer.status != 200 or answer.body != payload(200):
+                    faults.append(answer)
+
+    callers = [threading.Thread(target=ask) for _ in range(16)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert faults == []
+    assert len(closed) > 300, "the origin did close"
+
+
+def slow_callers(pair, count, first):
+    """Connections that have sent `first` and nothing more."""
+    host, port = pair.http
+    sockets = []
+    for _ in range(count):
+        caller = socket.create_connection((host, port))
+        caller.sendall(first)
+        sockets.append(caller)
+    return sockets
+
+
+@pytest.mark.parametrize("first,answer", [
+    (b"GET /n/10 HTTP/1.1\r\nHost: a\r\nX-Slow: ", b"HTTP/1.1 408 "),
+    (b"POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc", b"HTTP/1.1 408 "),
+    (b"", b""),
+], ids=["head", "body", "nothing"])
+def test_slow_callers_stop_nobody(start_pair, first, answer):
+    seconds = 4 * SLOW
+    limits = {"request_head": f"{seconds}s", "request_body": f"{seconds}s", "keep_alive": f"{seconds}s"}
+    pair = start_pair(both={"timeouts": limits, "limits": {"connections": CALLERS_MAX + 100}})
+    callers = slow_callers(pair, CALLERS_MAX, first)
+    with pair.open() as other:  # a caller that is not slow is served among them
+        for _ in range(50):
+            assert other.request("GET", "/n/1000").body == payload(1000)
+    end = time.monotonic() + seconds + 30 * SLOW
+    for caller in callers:
+        caller.settimeout(max(0.1, end - time.monotonic()))
+        got = caller.recv(4096)
+        assert got.startswith(answer) and (answer or got == b""), got[:60]
+        caller.close()
+    assert pair.request("GET", "/n/10").body == payload(10)
+
+
+def test_readers_that_do_not_read(start_pair):
+    """They are closed, and what they hold is freed; the others go on."""
+    seconds = 2 * SLOW
+    pair = start_pair(both={"timeouts": {"request_body": f"{seconds}s"}})
+    callers = []
+    for _ in range(50):
+        caller = socket.socket()
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(pair.http)
+        caller.sendall(b"GET /n/20000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        callers.append(caller)
+    assert pair.request("GET", "/n/1000").body == payload(1000)
+    time.sleep(seconds * 2.5)
+    for caller in callers:
+        total = 0
+        with pytest.raises(ConnectionResetError):
+            while piece := caller.recv(1 << 16):
+                total += len(piece)
+        assert total < 20000000
+        caller.close()
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120 * SLOW)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("keep_alive", [[], ["-k"]], ids=["close", "keep-alive"])
+def test_ab(start_pair, nginx, keep_alive):
+    """HTTP/1.0, with and without keep-alive."""
+    pair = start_pair(nginx.address)
+    count = 20000 if SLOW == 1 else 2000
+    text = run("ab", "-q", *keep_alive, "-n", str(count), "-c", "50", "http://%s:%d/file" % pair.http)
+    assert re.search(rf"^Complete requests: +{count}$", text, re.M), text
+    assert re.search(r"^Failed requests: +0$", text, re.M), text
+    assert "Non-2xx" not in text, text
+    if keep_alive:
+        assert re.search(rf"^Keep-Alive requests: +{count}$", text, re.M), text
+
+
+def test_wrk_with_pipelining(start_pair, nginx, tmp_path):
+    pair = start_pair(nginx.address)
+    script = tmp_path / "pipeline.lua"
+    script.write_text("""init = function(args)
+  local all = {}
+  for i = 1, 8 do all[i] = wrk.format("GET", "/file") end
+  joined = table.concat(all)
+end
+request = function() return joined end
+""")
+    text = run("wrk", "-t1", "-c20", "-d3s", "-s", str(script), "http://%s:%d/" % pair.http)
+    assert int(re.search(r"(\d+) requests in", text).group(1)) > 100, text
+    assert "Non-2xx" not in text and "Socket errors" not in text, text
+
+
+def test_curl_expects_and_is_refused(start_pair, script, tmp_path):
+    """An origin that answers 413 to the head: curl, which waits for 100 Continue, gets that and sends nothing."""
+
+    def refuses(call):
+        call.respond(413, b"too much")
+        return False
+
+    script.on("/refuses", refuses)
+    pair = start_pair()
+    body = tmp_path / "body"
+    body.write_bytes(payload(3_000_000))
+    done = curl(pair, "/refuses", "-T", str(body), "-H", "Expect: 100-continue", "-w", "%{http_code} %{size_upload}")
+    assert done.stdout.endswith(b"413 0") or b"413" in done.stdout, done.stdout
+    assert pair.request("GET", "/n/5").body == payload(5)
