@@ -31,7 +31,7 @@ def nginx(tmp_path_factory, script):
 
 
 def test_origin_closes_at_random(start_pair, script):
-    """The race of every kept connection: the origin closes it as the next request is on its way. No caller may see it."""
+    """The race of kept connections: the origin closes one as the next request is on its way. No caller may see it."""
     dice = random.Random(1)
     closed = []
 
