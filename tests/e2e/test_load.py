@@ -118,6 +118,29 @@ def test_readers_that_do_not_read(start_pair):
         caller.close()
 
 
+def test_thousands_of_readers_that_do_not_read(start_pair):
+    """Each holds a stream until its time is up: with enough of them allowed, the others go on meanwhile."""
+    pair = start_pair(both={"timeouts": {"request_body": f"{20 * SLOW}s"},
+                            "transport": {"max_concurrent_http_streams": 8192}})
+    callers = []
+    for _ in range(CALLERS_MAX):
+        caller = socket.socket()
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(pair.http)
+        caller.sendall(b"GET /n/300000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        callers.append(caller)
+    assert pair.request("GET", "/n/1000", timeout=60).status == 200  # behind what the origin had to make for the others
+    seconds = []
+    for _ in range(30):
+        start = time.monotonic()
+        assert pair.request("GET", "/n/1000").body == payload(1000)
+        seconds.append(time.monotonic() - start)
+    assert sorted(seconds)[15] < 1, seconds
+    assert pair.client.resident() < 600e6 * SLOW and pair.server.resident() < 600e6 * SLOW
+    for caller in callers:
+        caller.close()
+
+
 def run(*command):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120 * SLOW)
     assert done.returncode == 0, done.stdout + done.stderr
