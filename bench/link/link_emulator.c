@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "link/link_nat.h"
 #include "link/link_packet.h"
 #include "link/link_queue.h"
@@ -258,6 +259,7 @@ static void command(struct emulator *emulator, const char *line) {
 
 /* The end of the input is the end of whoever started us: nothing is left to emulate for. */
 static void read_commands(struct emulator *emulator) {
+  must(emulator->line_len < sizeof emulator->line);
   size_t room = sizeof emulator->line - emulator->line_len;
   ssize_t got = read(STDIN_FILENO, emulator->line + emulator->line_len, room);
   if (got <= 0) {
