@@ -1,6 +1,8 @@
 /* getaddrinfo(3) may block for many seconds and cannot be cancelled: one thread asks, one question at a time. Questions
    and answers go through two lists under one mutex; an atomic flag spares the tick the mutex when there is no answer.
- */
+
+   The thread is started at the dispatch after the first question that needs it: by the worker's own thread, so that it
+   may do no more than that one (run/privilege.h), and never for literals. */
 #include "io/resolve.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@
 
 struct resolver {
   struct ring *ring;
+  bool started, wanted; /* the thread; both are the worker's */
   pthread_t thread;
   pthread_mutex_t mutex;
   pthread_cond_t asked;
@@ -80,13 +83,23 @@ static void *resolver_run(void *context) {
 }
 
 /* Signals are for the main thread. */
-static int start_thread(struct resolver *resolver) {
+static void start_thread(struct resolver *resolver) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int result = pthread_create(&resolver->thread, NULL, resolver_run, resolver);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return result;
+  resolver->wanted = false;
+  resolver->started = result == 0;
+  if (resolver->started)
+    return;
+  struct list *node;
+  pthread_mutex_lock(&resolver->mutex);
+  while ((node = list_pop(&resolver->questions)) != NULL) {
+    snprintf(query_of(node)->error, sizeof query_of(node)->error, "cannot start a thread: %s", strerror(result));
+    answer(resolver, query_of(node));
+  }
+  pthread_mutex_unlock(&resolver->mutex);
 }
 
 enum err resolver_open(struct resolver **out, struct ring *ring) {
@@ -99,12 +112,6 @@ enum err resolver_open(struct resolver **out, struct ring *ring) {
   atomic_init(&resolver->any_answer, false);
   must(pthread_mutex_init(&resolver->mutex, NULL) == 0);
   must(pthread_cond_init(&resolver->asked, NULL) == 0);
-  if (start_thread(resolver) != 0) {
-    pthread_cond_destroy(&resolver->asked);
-    pthread_mutex_destroy(&resolver->mutex);
-    free(resolver);
-    return ERR_SYSTEM;
-  }
   *out = resolver;
   return ERR_OK;
 }
@@ -116,7 +123,8 @@ void resolver_close(struct resolver *resolver) {
   resolver->closing = true;
   pthread_cond_signal(&resolver->asked);
   pthread_mutex_unlock(&resolver->mutex);
-  must(pthread_join(resolver->thread, NULL) == 0);
+  if (resolver->started)
+    must(pthread_join(resolver->thread, NULL) == 0);
   while (list_pop(&resolver->questions) != NULL || list_pop(&resolver->answers) != NULL)
     continue; /* so that no node of an owner leads here */
   pthread_cond_destroy(&resolver->asked);
@@ -152,9 +160,15 @@ void resolve(struct resolver *resolver, struct resolve_query *query) {
     pthread_cond_signal(&resolver->asked);
   }
   pthread_mutex_unlock(&resolver->mutex);
+  if (!literal && !resolver->started) {
+    resolver->wanted = true;
+    ring_wake(resolver->ring);
+  }
 }
 
 void resolver_dispatch(struct resolver *resolver) {
+  if (resolver->wanted)
+    start_thread(resolver);
   if (!atomic_load_explicit(&resolver->any_answer, memory_order_acquire))
     return;
   struct list answered, *node;

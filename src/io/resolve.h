@@ -27,7 +27,8 @@ struct resolve_query {
   void (*done)(struct resolve_query *query);
 };
 
-/* Starts the thread; answers wake |ring|. */
+/* Answers wake |ring|. No thread is started yet: the first resolver_dispatch that has a question for it does that, and
+   so decides whose privileges it has. ERR_OK or ERR_NO_MEMORY. */
 must_use enum err resolver_open(struct resolver **resolver, struct ring *ring);
 /* Waits for the question that the thread is at, drops the others without calling |done|. NULL is allowed. */
 void resolver_close(struct resolver *resolver);

@@ -8,7 +8,10 @@
    who must finish an exchange still gets one.
 
    A full completion queue loses nothing (IORING_FEAT_NODROP): the kernel keeps the rest and ends multishot operations,
-   which their owners arm again. */
+   which their owners arm again.
+
+   The ring is made disabled: so it can be limited to what is in use here (ring_limit.c), and may be made by another
+   thread than the one that it then answers to, which is whoever submits first. */
 #include "io/ring.h"
 
 #include <assert.h>
@@ -24,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "io/ring_limit.h"
 #include "io/ring_priv.h"
 
 enum {
@@ -57,7 +61,7 @@ struct ring {
   int wake_fd;
   struct ring_op wake;
   uint64_t wake_value;
-  bool closing, waiting;
+  bool enabled, closing, waiting;
   struct ring_counters counters;
   char description[160];
 };
@@ -69,8 +73,20 @@ static void sleep_1ms(void) {
   nanosleep(&pause, NULL);
 }
 
+/* On the thread that is the ring's from now on. */
+static void enable(struct ring *ring) {
+  if (ring->enabled)
+    return;
+  io_uring_register_ring_fd(&ring->uring);  /* saves a look-up in each call; without it, all works */
+  io_uring_set_iowait(&ring->uring, false); /* else an idle wait counts as load; refused before 6.15, harmless */
+  must(io_uring_enable_rings(&ring->uring) == 0);
+  ring->enabled = true;
+}
+
 static struct io_uring_sqe *sqe_get(struct ring *ring) {
   struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+  if (sqe == NULL)
+    enable(ring);
   for (int tries = 0; sqe == NULL && tries < SUBMIT_TRIES; tries++) {
     if (io_uring_submit(&ring->uring) <= 0)
       sleep_1ms();
@@ -327,6 +343,7 @@ static void record(struct ring *ring) {
 void ring_wait(struct ring *ring, uint64_t timeout_ns) {
   must(!ring->waiting);
   ring->waiting = true;
+  enable(ring);
   chunk_group_refill(ring, CHUNK_SMALL);
   chunk_group_refill(ring, CHUNK_LARGE);
   hooks_run(ring);
@@ -406,7 +423,7 @@ static void explain(int error, const char *what, char *reason, size_t size) {
 static int open_uring(struct ring *ring, const char **what) {
   struct io_uring_params params = {
       .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
-               IORING_SETUP_CQSIZE,
+               IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
       .cq_entries = CQ_ENTRIES,
   };
   *what = "io_uring_setup with deferred task work";
@@ -419,13 +436,14 @@ static int open_uring(struct ring *ring, const char **what) {
     io_uring_queue_exit(&ring->uring);
     return EINVAL;
   }
-  bool registered = io_uring_register_ring_fd(&ring->uring) == 1;
-  io_uring_set_iowait(&ring->uring, false); /* else an idle wait counts as load; refused before 6.15, harmless */
+  char limited[64] = "not restricted";
+  int refused = ring_limit(&ring->uring);
+  if (refused == 0)
+    snprintf(limited, sizeof limited, "restricted to %u operations", ring_limit_count());
   snprintf(ring->description, sizeof ring->description,
-           "single issuer, deferred task work%s%s; buffers %d KiB x %d, %d KiB x %d",
-           (params.flags & IORING_SETUP_NO_SQARRAY) != 0 ? ", no SQ array" : "",
-           registered ? ", registered descriptor" : "", CHUNK_SMALL_BYTES / 1024, SMALL_ENTRIES,
-           CHUNK_LARGE_BYTES / 1024, LARGE_ENTRIES);
+           "single issuer, deferred task work%s, %s; buffers %d KiB x %d, %d KiB x %d",
+           (params.flags & IORING_SETUP_NO_SQARRAY) != 0 ? ", no SQ array" : "", limited, CHUNK_SMALL_BYTES / 1024,
+           SMALL_ENTRIES, CHUNK_LARGE_BYTES / 1024, LARGE_ENTRIES);
   return 0;
 }
 

@@ -25,9 +25,9 @@ struct ring_counters {
   uint64_t enters, completions, out_of_buffers;
 };
 
-/* Makes the ring of the calling thread, which must be its only user, with two groups of provided buffers that are
-   filled from |chunks| (borrowed). ERR_IO_URING: io_uring is refused or too old; the reason and the remedy are in
-   |reason| as one sentence. */
+/* Makes a ring with two groups of provided buffers that are filled from |chunks| (borrowed). It belongs to the thread
+   that waits on it first, which must be its only user from then on. ERR_IO_URING: io_uring is refused or too old; the
+   reason and the remedy are in |reason| as one sentence. */
 must_use enum err ring_open(struct ring **ring, struct chunks *chunks, char *reason, size_t reason_size);
 
 /* Ends it; no operation may be in flight but those of the ring itself. NULL is allowed. */
@@ -40,7 +40,8 @@ void ring_wait(struct ring *ring, uint64_t timeout_ns);
 /* Ends the wait of |ring|'s thread; may be called by any thread and in a signal handler. */
 void ring_wake(struct ring *ring);
 
-/* "single issuer, deferred task work, no SQ array; buffers 4 KiB x 256, 64 KiB x 32": for the start-up log. */
+/* For the start-up log: "single issuer, deferred task work, no SQ array, restricted to 8 operations; buffers 4 KiB x
+   256, 64 KiB x 32". */
 const char *ring_describe(const struct ring *ring);
 const struct ring_counters *ring_counters(const struct ring *ring);
 

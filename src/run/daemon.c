@@ -184,12 +184,11 @@ static int wait_ms(const struct daemon *daemon) {
   return ms < 3600000 ? (int)ms : 3600000;
 }
 
-/* Until the worker is over (STATUS_OK) or has failed, or a second signal comes (STATUS_CUT). */
+/* Until the worker is over (STATUS_OK) or a second signal comes (STATUS_CUT). */
 static int follow(struct daemon *daemon) {
-  struct seat_view view = {.state = SEAT_OPENING};
+  struct seat_view view;
   for (;;) {
-    int signals = view.state == SEAT_SERVING ? daemon->signal_fd : -1; /* they wait until it is open */
-    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = daemon->poke_fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = daemon->signal_fd, .events = POLLIN}, {.fd = daemon->poke_fd, .events = POLLIN}};
     if (poll(fds, 2, wait_ms(daemon)) < 0) {
       must(errno == EINTR);
       continue;
@@ -198,16 +197,10 @@ static int follow(struct daemon *daemon) {
     if (fds[1].revents != 0)
       must(read(daemon->poke_fd, &count, sizeof count) == sizeof count);
     seat_look(daemon->seat, &view);
-    if (view.state == SEAT_FAILED) {
-      log_error("%s", view.reason);
-      notify_status(&daemon->notify, "%s", view.reason);
-      return STATUS_FAILED;
-    }
     if (view.state == SEAT_OVER)
       return STATUS_OK;
     tell(daemon, &view);
-    if (view.state == SEAT_SERVING)
-      ping(daemon, clock_monotonic_ns());
+    ping(daemon, clock_monotonic_ns());
     struct signalfd_siginfo info;
     if (fds[0].revents != 0 && read(daemon->signal_fd, &info, sizeof info) == sizeof info &&
         on_signal(daemon, info.ssi_signo))
@@ -215,10 +208,20 @@ static int follow(struct daemon *daemon) {
   }
 }
 
+static int fail(struct daemon *daemon, const char *reason) {
+  log_error("%s", reason);
+  notify_status(&daemon->notify, "%s", reason);
+  return STATUS_FAILED;
+}
+
+/* Everything that takes privileges is opened first, then they are given up, and only then is there a second thread. */
 static int serve(struct daemon *daemon, struct tls_context *tls) {
-  if (seat_open(&daemon->seat, daemon->config, tls, daemon->poke_fd) != ERR_OK) {
-    log_error("cannot start a thread");
-    return STATUS_FAILED;
+  char reason[512];
+  if (seat_open(&daemon->seat, daemon->config, tls, daemon->poke_fd, reason, sizeof reason) != ERR_OK)
+    return fail(daemon, reason);
+  if (seat_start(daemon->seat) != ERR_OK) {
+    seat_close(daemon->seat);
+    return fail(daemon, "cannot start a thread");
   }
   daemon->passes = UINT64_MAX; /* it is alive until the opposite is known */
   plan_ping(daemon, clock_monotonic_ns());
@@ -228,8 +231,7 @@ static int serve(struct daemon *daemon, struct tls_context *tls) {
     return status; /* the worker's thread ends with the process */
   }
   seat_close(daemon->seat);
-  if (status == STATUS_OK)
-    log_info("stopped");
+  log_info("stopped");
   return status;
 }
 

@@ -16,7 +16,7 @@ enum { WANT_DRAIN = 1, WANT_TLS = 2 };
 
 struct seat {
   pthread_t thread;
-  const struct config *config;
+  bool started;
   int poke_fd;
   struct tls_context *tls;    /* the worker's thread owns it */
   struct session_report told; /* the worker's thread: what was published last */
@@ -24,7 +24,7 @@ struct seat {
   _Atomic(struct tls_context *) next_tls;
   _Atomic uint64_t passes;
   pthread_mutex_t lock;  /* of the two below */
-  struct worker *worker; /* NULL before it is open, and when it is being closed */
+  struct worker *worker; /* NULL when it is being closed */
   struct seat_view view;
 };
 
@@ -33,15 +33,6 @@ struct seat {
 static void poke(struct seat *seat) {
   uint64_t one = 1;
   must(write(seat->poke_fd, &one, sizeof one) == sizeof one);
-}
-
-static void set_state(struct seat *seat, enum seat_state state, struct worker *worker, const char *reason) {
-  pthread_mutex_lock(&seat->lock);
-  seat->worker = worker;
-  seat->view.state = state;
-  snprintf(seat->view.reason, sizeof seat->view.reason, "%s", reason);
-  pthread_mutex_unlock(&seat->lock);
-  poke(seat);
 }
 
 static bool same(const struct session_report *a, const struct session_report *b) {
@@ -78,11 +69,6 @@ static void follow_wants(struct seat *seat, struct worker *worker) {
     worker_drain(worker);
 }
 
-static void log_line(void *context, const char *line) {
-  (void)context;
-  log_info("%s", line);
-}
-
 static void serve(struct seat *seat, struct worker *worker) {
   while (worker_phase(worker) != WORKER_DONE) {
     worker_wait(worker, clock_monotonic_ns());
@@ -93,51 +79,74 @@ static void serve(struct seat *seat, struct worker *worker) {
   }
 }
 
+/* On the thread that drove the worker: its ring answers to no other. */
+static void close_worker(struct seat *seat) {
+  struct worker *worker = seat->worker;
+  pthread_mutex_lock(&seat->lock);
+  seat->worker = NULL; /* nobody wakes it any more */
+  pthread_mutex_unlock(&seat->lock);
+  worker_close(worker);
+  tls_context_close(seat->tls);
+}
+
 static void *seat_main(void *argument) {
   struct seat *seat = argument;
-  struct worker *worker;
-  char reason[sizeof seat->view.reason];
-  enum err err =
-      worker_open(&worker, seat->config, seat->tls, clock_monotonic_ns(), clock_wall_us(), reason, sizeof reason);
-  if (err == ERR_OK) {
-    worker_describe(worker, log_line, NULL);
-    set_state(seat, SEAT_SERVING, worker, "");
-    serve(seat, worker);
-    pthread_mutex_lock(&seat->lock);
-    seat->worker = NULL; /* nobody wakes it any more */
-    pthread_mutex_unlock(&seat->lock);
-    worker_close(worker); /* here: the ring answers to this thread only */
-  }
-  tls_context_close(seat->tls);
-  set_state(seat, err == ERR_OK ? SEAT_OVER : SEAT_FAILED, NULL, err == ERR_OK ? "" : reason);
+  serve(seat, seat->worker);
+  close_worker(seat);
+  pthread_mutex_lock(&seat->lock);
+  seat->view.state = SEAT_OVER;
+  pthread_mutex_unlock(&seat->lock);
+  poke(seat);
   return NULL;
 }
 
 /* ---- the main thread ---- */
 
-enum err seat_open(struct seat **out, const struct config *config, struct tls_context *tls, int poke_fd) {
+static void log_line(void *context, const char *line) {
+  (void)context;
+  log_info("%s", line);
+}
+
+enum err seat_open(struct seat **out, const struct config *config, struct tls_context *tls, int poke_fd, char *reason,
+                   size_t reason_size) {
   *out = NULL;
   struct seat *seat = calloc(1, sizeof *seat);
   if (seat == NULL) {
+    snprintf(reason, reason_size, "out of memory");
     tls_context_close(tls);
-    return ERR_SYSTEM;
+    return ERR_NO_MEMORY;
   }
-  seat->config = config;
-  seat->tls = tls;
-  seat->poke_fd = poke_fd;
-  pthread_mutex_init(&seat->lock, NULL);
-  if (pthread_create(&seat->thread, NULL, seat_main, seat) != 0) {
+  *seat = (struct seat){.tls = tls, .poke_fd = poke_fd};
+  enum err err = worker_open(&seat->worker, config, tls, clock_monotonic_ns(), clock_wall_us(), reason, reason_size);
+  if (err != ERR_OK) {
     tls_context_close(tls);
     free(seat);
-    return ERR_SYSTEM;
+    return err;
   }
-  pthread_setname_np(seat->thread, "worker 0");
+  worker_describe(seat->worker, log_line, NULL);
+  pthread_mutex_init(&seat->lock, NULL);
   *out = seat;
   return ERR_OK;
 }
 
+enum err seat_start(struct seat *seat) {
+  seat->view.state = SEAT_SERVING;
+  seat->started = pthread_create(&seat->thread, NULL, seat_main, seat) == 0;
+  if (!seat->started)
+    return ERR_SYSTEM;
+  pthread_setname_np(seat->thread, "worker 0");
+  poke(seat);
+  return ERR_OK;
+}
+
 void seat_close(struct seat *seat) {
-  pthread_join(seat->thread, NULL);
+  if (seat->started) {
+    pthread_join(seat->thread, NULL);
+  } else {
+    worker_abort(seat->worker);
+    serve(seat, seat->worker);
+    close_worker(seat);
+  }
   tls_context_close(atomic_exchange(&seat->next_tls, NULL));
   pthread_mutex_destroy(&seat->lock);
   free(seat);

@@ -14,22 +14,24 @@
 struct seat;
 
 enum seat_state {
-  SEAT_OPENING,
+  SEAT_OPEN,    /* and not yet started */
   SEAT_SERVING, /* or draining */
-  SEAT_FAILED,  /* it could not be opened: |reason| */
   SEAT_OVER,    /* it was told to end, and has */
 };
 
 struct seat_view {
   enum seat_state state;
-  char reason[512];
   struct session_report sessions;
 };
 
-/* Starts a thread with a worker on it. Takes |tls|, also when it fails. |poke_fd| is an eventfd, borrowed until
-   seat_close: counted up when seat_look has something new. ERR_OK or ERR_SYSTEM. */
-must_use enum err seat_open(struct seat **seat, const struct config *config, struct tls_context *tls, int poke_fd);
-/* Waits for the end of the thread, which was told to end or has failed. */
+/* Opens a worker, on the calling thread, which may do what the worker may not any more (run/privilege.h); logs what it
+   has bound. Takes |tls|, also when it fails; |config| is borrowed. |poke_fd| is an eventfd, borrowed until seat_close:
+   counted up when seat_look has something new. On failure |reason| has a sentence. */
+must_use enum err seat_open(struct seat **seat, const struct config *config, struct tls_context *tls, int poke_fd,
+                            char *reason, size_t reason_size);
+/* Starts the thread, with the privileges that the caller has now. ERR_OK or ERR_SYSTEM. */
+must_use enum err seat_start(struct seat *seat);
+/* Waits for the end of the thread, which was told to end; without one, closes the worker. */
 void seat_close(struct seat *seat);
 
 void seat_look(struct seat *seat, struct seat_view *view);
