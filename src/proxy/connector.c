@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "proxy/session_priv.h"
 
-enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 100 };
+enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 100, REPEAT_MS = 100 };
 
 static void resolved(struct resolve_query *query);
 static void try_next(struct sessions *sessions);
@@ -24,6 +24,7 @@ static void pause_attempts(struct sessions *sessions) {
   uint64_t spread = interval_ms * JITTER_PERCENT / 100;
   uint64_t pause_ms = interval_ms - spread + random % (2 * spread + 1);
   connector->state = CONNECTOR_PAUSE;
+  connector->after_session = false;
   timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + pause_ms * NS_PER_MS);
 }
 
@@ -51,11 +52,43 @@ static void begin_attempt(struct sessions *sessions) {
   resolve(sessions->proxy->resolver, &connector->query);
 }
 
+/* A server that stops is still there for a moment after its last word, and takes a first flight with it into its grave.
+   QUIC repeats that after three times transport.initial_rtt at the earliest. The same datagrams again are what a
+   network may do at any time, whatever the round trip time: a server that has them already drops them. */
+static void repeat_flight(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  struct quic_stats stats;
+  quic_stats(connector->session->conn, &stats);
+  if (stats.packets_received > 0 || sessions->proxy->now_ns >= connector->attempt_end_ns)
+    return;
+  uint8_t *buffer = udp_send_buffer(sessions->udp);
+  if (buffer != NULL) {
+    struct address local = udp_local(sessions->udp), peer = quic_peer(connector->session->conn);
+    memcpy(buffer, connector->flight, connector->flight_len);
+    udp_send(sessions->udp, &local, &peer, connector->flight_len, connector->flight_segment_bytes);
+  }
+  timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + REPEAT_MS * NS_PER_MS);
+}
+
+void connector_sends(struct session *session, const uint8_t *data, const struct quic_train *train) {
+  struct connector *connector = connector_of(session->sessions);
+  struct proxy *proxy = session->sessions->proxy;
+  if (session != connector->session || !connector->after_session || connector->flight_len > 0 ||
+      train->len > sizeof connector->flight)
+    return;
+  memcpy(connector->flight, data, train->len);
+  connector->flight_len = train->len;
+  connector->flight_segment_bytes = train->segment_bytes;
+  timer_set(&proxy->timers, &connector->timer, proxy->now_ns + REPEAT_MS * NS_PER_MS);
+}
+
 static void on_timer(struct timer *timer, uint64_t now_ns) {
   struct connector *connector = container_of(timer, struct connector, timer);
   struct sessions *sessions = container_of(connector, struct sessions, connector);
   if (connector->state == CONNECTOR_PAUSE) {
     begin_attempt(sessions);
+  } else if (connector->state == CONNECTOR_ATTEMPT) {
+    repeat_flight(sessions);
   } else if (connector->state == CONNECTOR_REFUSED && now_ns < connector->attempt_end_ns) {
     connector->next = 0;
     try_next(sessions);
@@ -108,6 +141,8 @@ static void try_next(struct sessions *sessions) {
     return;
   }
   connector->state = CONNECTOR_ATTEMPT;
+  connector->flight_len = 0;
+  timer_cancel(&sessions->proxy->timers, &connector->timer);
   struct address local = udp_local(sessions->udp);
   struct quic_conn *conn =
       quic_connect(sessions->endpoint, &local, peer, connector->server_name, sessions->proxy->now_ns);
@@ -151,6 +186,7 @@ void connector_follow(struct sessions *sessions) {
 void connector_up(struct sessions *sessions) {
   connector_of(sessions)->state = CONNECTOR_UP;
   connector_of(sessions)->refusal_logged = false;
+  timer_cancel(&sessions->proxy->timers, &connector_of(sessions)->timer);
   sessions->report.attempted = true;
   sessions->report.reason[0] = '\0';
 }
@@ -160,6 +196,7 @@ void connector_lost(struct sessions *sessions, bool was_up, const char *reason) 
   connector->session = NULL;
   if (connector->state == CONNECTOR_OFF)
     return;
+  connector->after_session = connector->after_session || was_up;
   if (was_up)
     begin_attempt(sessions);
   else

@@ -245,6 +245,8 @@ static bool emit_session(struct session *session) {
   while ((buffer = udp_send_buffer(sessions->udp)) != NULL) {
     if (!quic_emit(session->conn, buffer, TRAIN_BYTES_MAX, &train, sessions->proxy->now_ns))
       return true;
+    if (session->state == SESSION_HANDSHAKE)
+      connector_sends(session, buffer, &train);
     udp_send(sessions->udp, &train.local, &train.remote, train.len, train.segment_bytes);
   }
   return false;

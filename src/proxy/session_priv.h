@@ -30,6 +30,8 @@ struct session {
   struct quic_stats counted;   /* what the metrics have of it */
 };
 
+enum { FIRST_FLIGHT_MAX = 4096 }; /* two datagrams are usual at most */
+
 enum connector_state {
   CONNECTOR_OFF, /* server mode, or draining */
   CONNECTOR_RESOLVING,
@@ -47,6 +49,10 @@ struct connector {
   bool refusal_logged;     /* since the last session */
   uint64_t attempt_end_ns; /* until when refusals do not end the attempt */
   struct session *session; /* the attempt or the session */
+  bool after_session;      /* this is the first attempt after a session */
+  size_t flight_len;       /* of |flight|: what the attempt sent first; 0: it is not repeated */
+  size_t flight_segment_bytes;
+  uint8_t flight[FIRST_FLIGHT_MAX];
   const char *server_name; /* SNI */
 };
 
@@ -95,6 +101,8 @@ void connector_up(struct sessions *sessions);
 /* When ICMP says that nobody listens there, it is tried again soon, without waiting for QUIC's timers. A session that
    is up is not given up for that: it may be forged, or of one moment. */
 void connector_follow(struct sessions *sessions);
+/* A session in its handshake is about to send |data| as |train|. */
+void connector_sends(struct session *session, const uint8_t *data, const struct quic_train *train);
 /* The attempt failed, or the session was lost: |was_up|. */
 void connector_lost(struct sessions *sessions, bool was_up, const char *reason);
 

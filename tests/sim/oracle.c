@@ -87,6 +87,18 @@ static bool none_allowed(const struct scenario *scenario, const struct plan *pla
   return scenario->drain_ns > 0 && (plan->attempts == 0 || plan_repeatable(plan));
 }
 
+/* It waited for the session after blackout |first|, which died in another blackout. */
+static bool lost_again(const struct scenario *scenario, const struct plan *plan, size_t first, uint64_t most_ns) {
+  const struct link_profile *link = &scenario->link;
+  for (size_t i = 0; i < link->blackout_count; i++) {
+    uint64_t begin_ns = link->blackouts[i].begin_ns;
+    if (begin_ns > link->blackouts[first].end_ns && plan->ended_ns > begin_ns && plan->ended_ns <= begin_ns + most_ns &&
+        begin_ns - plan->began_ns < QUEUE_MOST_MS * NS_PER_MS + most_ns)
+      return true;
+  }
+  return false;
+}
+
 /* A session that is dead is noticed in time. What was not sent yet may wait for the next one, as long as requests wait,
    and what can be repeated may be. */
 static bool ended_late(const struct scenario *scenario, const struct plan *plan) {
@@ -100,7 +112,8 @@ static bool ended_late(const struct scenario *scenario, const struct plan *plan)
   for (size_t i = 0; failed && plan->client == CLIENT_PLAIN && i < scenario->link.blackout_count; i++) {
     uint64_t begin_ns = scenario->link.blackouts[i].begin_ns, end_ns = scenario->link.blackouts[i].end_ns;
     bool later = plan->origin_ns > begin_ns + most_ns; /* it went over the next session */
-    if (end_ns - begin_ns > most_ns && !later && plan->began_ns < begin_ns && plan->ended_ns > begin_ns + most_ns)
+    bool late = !later && plan->began_ns < begin_ns && plan->ended_ns > begin_ns + most_ns;
+    if (end_ns - begin_ns > most_ns && late && !lost_again(scenario, plan, i, most_ns))
       return true;
   }
   return false;
