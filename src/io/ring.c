@@ -17,10 +17,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <liburing.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -376,6 +378,10 @@ static int read_io_uring_disabled(void) {
   return digit >= '0' && digit <= '9' ? digit - '0' : 0;
 }
 
+static const char seccomp_remedy[] =
+    "most likely by the seccomp profile of the container: allow the system calls io_uring_setup, io_uring_enter and "
+    "io_uring_register";
+
 static void explain_eperm(char *reason, size_t size) {
   int disabled = read_io_uring_disabled();
   if (disabled == 2)
@@ -385,9 +391,16 @@ static void explain_eperm(char *reason, size_t size) {
              "io_uring is restricted by sysctl kernel.io_uring_disabled=1: set it to 0, or put the user into the group "
              "of kernel.io_uring_group");
   else
-    snprintf(reason, size,
-             "io_uring_setup is not permitted, most likely by the seccomp profile of the container: allow the system "
-             "calls io_uring_setup, io_uring_enter and io_uring_register");
+    snprintf(reason, size, "io_uring_setup is not permitted, %s", seccomp_remedy);
+}
+
+/* The profiles of some engines answer as a kernel without the call would. */
+static void explain_enosys(const char *release, char *reason, size_t size) {
+  if (prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER)
+    snprintf(reason, size, "io_uring_setup is hidden (ENOSYS), %s", seccomp_remedy);
+  else
+    snprintf(reason, size, "the kernel (%s) has no io_uring: use Linux 6.1 or newer built with CONFIG_IO_URING",
+             release);
 }
 
 static void explain(int error, const char *what, char *reason, size_t size) {
@@ -400,8 +413,7 @@ static void explain(int error, const char *what, char *reason, size_t size) {
     explain_eperm(reason, size);
     break;
   case ENOSYS:
-    snprintf(reason, size, "the kernel (%s) has no io_uring: use Linux 6.1 or newer built with CONFIG_IO_URING",
-             kernel.release);
+    explain_enosys(kernel.release, reason, size);
     break;
   case EINVAL:
     snprintf(reason, size, "the io_uring of this kernel (%s) is too old (%s): use Linux 6.1 or newer", kernel.release,
