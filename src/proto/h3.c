@@ -313,15 +313,19 @@ void h3_carry_out(struct h3 *h3) {
     carry_out_rejects(h3);
 }
 
+void h3_credit(struct h3_stream *stream, uint64_t upto) {
+  if (upto <= stream->credited)
+    return;
+  quic_stream_credit(stream->h3->quic, stream->id, upto - stream->credited);
+  stream->credited = upto;
+}
+
 void h3_input(struct h3_stream *stream) {
   if (stream->over || stream->in == NULL)
     return;
   const struct flow *in = stream->in;
   uint64_t gone = in->end == FLOW_CANCELLED ? in->pushed : in->released;
-  if (gone > stream->credited) {
-    quic_stream_credit(stream->h3->quic, stream->id, gone - stream->credited);
-    stream->credited = gone;
-  }
+  h3_credit(stream, gone);
   if (in->end == FLOW_CANCELLED && stream->state < H3_IN_DISCARD) {
     h3_ask_stop(stream, err_h3_code((enum err)in->reason));
     h3_carry_out(stream->h3);

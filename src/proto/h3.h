@@ -51,7 +51,7 @@ struct h3_stream {
   const struct fields *trailers_out; /* complete when |out| has EOF; NULL or empty: none */
   struct flow *out;
   uint64_t sent_bytes; /* body bytes taken from |out|, against head_out->content_length */
-  uint64_t credited;   /* bytes of |in| for which stream credit was given */
+  uint64_t credited;   /* bytes of |in| for which stream credit was given, those behind a gap included */
   bool no_body;        /* client: the request was HEAD */
   uint8_t informational_count;
   /* private */

@@ -15,6 +15,7 @@
    other control characters in the value or white space around it; host with an invalid value; content-length in
    trailers, in 1xx and, if "0", in 204. The rest of the message goes on; nothing of such a field reaches anybody, so it
    cannot break out of its line in HTTP/1.1. */
+#include "base/limits.h"
 #include "base/must.h"
 #include "base/random.h"
 #include "proto/h3_priv.h"
@@ -290,6 +291,19 @@ static enum err bytes_in(struct h3 *h3, int64_t id, const uint8_t *data, size_t 
   return ERR_OK;
 }
 
+/* What waits behind a gap does not count for the window while the reader keeps up (quic_window.c); it may hold what the
+   last tick brought. Half as much again, as our word is on the way for half a round trip, and may be lost, too. */
+static void app_stream_ahead(void *app, int64_t id, uint64_t len) {
+  const struct h3 *h3 = app;
+  if (h3->life != H3_ALIVE)
+    return;
+  struct h3_stream *stream = h3_find(h3, id);
+  if (stream == NULL || stream->state != H3_IN_BODY || stream->in->end != FLOW_OPEN ||
+      stream->in->pushed - stream->in->released > FLOW_UNTAKEN_BYTES_MAX)
+    return;
+  h3_credit(stream, stream->in->released + len + len / 2);
+}
+
 /* True when the message is not complete although its stream is. What nghttp3 holds back may complete it. */
 static bool ends_short(const struct h3_stream *stream) {
   if (stream->state < H3_IN_BODY)
@@ -448,6 +462,7 @@ static uint64_t app_error(void *app) {
 
 const struct quic_app h3_quic_app = {
     .stream_data = app_stream_data,
+    .stream_ahead = app_stream_ahead,
     .stream_acked = app_stream_acked,
     .stream_room = app_stream_room,
     .stream_reset = app_stream_reset,

@@ -69,6 +69,8 @@ void h3_raise(struct h3_stream *stream, unsigned events);
 void h3_break(struct h3_stream *stream, enum err error);
 /* QUIC and nghttp3 are done with it. */
 void h3_stream_over(struct h3_stream *stream);
+/* Stream credit for the first |upto| bytes of the body, as far as it was not given. */
+void h3_credit(struct h3_stream *stream, uint64_t upto);
 /* To be sent by h3_carry_out. */
 void h3_ask_stop(struct h3_stream *stream, uint64_t code);
 void h3_ask_reset(struct h3_stream *stream, uint64_t code);

@@ -4,7 +4,7 @@
 
      quic.c         endpoint: routing, front door, accept          quic_conn.c   one connection: emit, timers, close
      quic_cb.c      ngtcp2's callbacks: they record only           quic_crypto.c packet protection on wolfCrypt
-     quic_cc.c      initial window of every controller, `none`
+     quic_cc.c      initial window of every controller, `none`   quic_window.c  credit for what waits behind a gap
 
    What travels on streams is not known here: the application (h3.c) is a const struct of functions. */
 #ifndef PTP_PROTO_QUIC_H
@@ -32,6 +32,9 @@ enum quic_congestion { QUIC_BBR, QUIC_CUBIC, QUIC_NEWRENO, QUIC_CONSTANT };
 struct quic_app {
   /* Bytes of a stream, in order; |data| dies with the call. Not ERR_OK: the connection is closed with app_error. */
   enum err (*stream_data)(void *app, int64_t stream, const uint8_t *data, size_t len, bool fin);
+  /* |len| bytes after the next one that is missing span what has come of the stream out of order; it may give credit
+     for them (quic_stream_credit). May be NULL. */
+  void (*stream_ahead)(void *app, int64_t stream, uint64_t len);
   /* The peer has acknowledged the next |len| bytes of what we sent. */
   enum err (*stream_acked)(void *app, int64_t stream, uint64_t len);
   /* The peer has raised the stream's flow control limit. */

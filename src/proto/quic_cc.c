@@ -12,12 +12,16 @@
 #include <ngtcp2/private/ngtcp2_bbr.h>
 #include <ngtcp2/private/ngtcp2_cc.h>
 #include <ngtcp2/private/ngtcp2_conn_stat.h>
+#include <ngtcp2/private/ngtcp2_rst.h>
 
 #include "proto/quic_priv.h"
 
 _Static_assert(NGTCP2_VERSION_NUM == 0x011800, "what is wrapped here was read in ngtcp2 1.24.0");
 
 enum { BURST_BYTES = 14720, QUANTUM_PACKETS_MIN = 10, QUANTUM_BYTES_MAX = 64 * 1024 };
+
+/* A round-trip time this much above the least, and a quarter of it, is a queue. */
+#define QUEUE_NS_MIN (5 * NGTCP2_MILLISECONDS)
 
 static _Thread_local const struct quic_settings *in_use;
 
@@ -72,13 +76,44 @@ void __wrap_ngtcp2_cc_cubic_init(ngtcp2_cc_cubic *cubic, ngtcp2_log *log, ngtcp2
 
 /* BBR: ngtcp2's functions are static, so they are kept from the table that its init fills; always the same ones. */
 static _Thread_local ngtcp2_cc_on_ack_recv bbr_on_ack_recv;
+static _Thread_local ngtcp2_cc_on_pkt_lost bbr_on_pkt_lost;
 static _Thread_local ngtcp2_cc_reset bbr_reset_real;
 
-/* In start-up the pace is only ever raised. What was set for a guessed round-trip time is corrected when the first
+/* BBR as ngtcp2 has it (draft-ietf-ccwg-bbr) takes more than 2 % of loss for congestion, whatever the delay, and falls
+   to 3 Mbit/s on a line of 50 that loses a tenth at random. A full queue shows: the round-trip time is above its
+   minimum, and does not fall. A loss without that is left to retransmission, as long as less than a third is lost: a
+   policer, which has no queue, takes more when it is overrun. */
+static bool congested(const ngtcp2_cc_bbr *bbr, const ngtcp2_conn_stat *stat, uint64_t lost, uint64_t in_flight) {
+  if (lost > BURST_BYTES && lost > in_flight / 3)
+    return true;
+  if (lost <= in_flight / 50 || bbr->min_rtt == UINT64_MAX || stat->latest_rtt < stat->smoothed_rtt)
+    return false;
+  return stat->latest_rtt > bbr->min_rtt + bbr->min_rtt / 4 + QUEUE_NS_MIN;
+}
+
+static void bbr_lost(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, const ngtcp2_cc_pkt *packet, ngtcp2_tstamp now) {
+  const ngtcp2_cc_bbr *bbr = (const ngtcp2_cc_bbr *)(const void *)cc;
+  if (congested(bbr, stat, bbr->rst->lost - packet->lost, packet->tx_in_flight))
+    bbr_on_pkt_lost(cc, stat, packet, now);
+}
+
+/* The bandwidth is the best one of two cycles, and a cycle ends once, a round trip after it has probed. ngtcp2 ends one
+   at every round trip that follows, and so it forgets what it has found: at 10 % loss the rate falls by a tenth each
+   round trip, for up to three seconds. Linux moves on to a state of its own (bbr_update_cycle_phase); here another one
+   in which nothing happens will do.
+
+   In start-up the pace is only ever raised. What was set for a guessed round-trip time is corrected when the first
    sample is there, as the Linux kernel does, else a guess too long would slow the whole start-up. */
 static void bbr_ack(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, const ngtcp2_cc_ack *ack, ngtcp2_tstamp now) {
-  const ngtcp2_cc_bbr *bbr = (const ngtcp2_cc_bbr *)(const void *)cc;
-  bbr_on_ack_recv(cc, stat, ack, now);
+  ngtcp2_cc_bbr *bbr = (ngtcp2_cc_bbr *)(void *)cc;
+  bool stopping = bbr->full_bw_reached && bbr->ack_phase == NGTCP2_BBR_ACK_PHASE_ACKS_PROBE_STOPPING;
+  ngtcp2_rs *sample = &bbr->rst->rs;
+  ngtcp2_cc_ack seen = *ack;
+  if (!congested(bbr, stat, sample->lost, sample->tx_in_flight))
+    seen.bytes_lost = sample->lost = 0;
+  bbr_on_ack_recv(cc, stat, &seen, now);
+  if (stopping && bbr->round_start && bbr->ack_phase == NGTCP2_BBR_ACK_PHASE_ACKS_PROBE_STOPPING)
+    bbr->ack_phase = NGTCP2_BBR_ACK_PHASE_ACKS_PROBE_FEEDBACK;
   if (bbr->full_bw_reached || stat->first_rtt_sample_ts == UINT64_MAX)
     return;
   uint64_t interval = interval_for(stat->smoothed_rtt, bbr->initial_cwnd);
@@ -95,8 +130,10 @@ void __wrap_ngtcp2_cc_bbr_init(ngtcp2_cc_bbr *bbr, ngtcp2_log *log, ngtcp2_conn_
                                ngtcp2_tstamp initial_ts, ngtcp2_pcg32 *pcg) {
   __real_ngtcp2_cc_bbr_init(bbr, log, stat, rst, initial_ts, pcg);
   bbr_on_ack_recv = bbr->cc.on_ack_recv;
+  bbr_on_pkt_lost = bbr->cc.on_pkt_lost;
   bbr_reset_real = bbr->cc.reset;
   bbr->cc.on_ack_recv = bbr_ack;
+  bbr->cc.on_pkt_lost = bbr_lost;
   bbr->cc.reset = bbr_reset;
   pace_by_initial_rtt(stat);
 }

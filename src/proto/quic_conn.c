@@ -184,6 +184,7 @@ int quic_conn_receive(struct quic_conn *conn, const ngtcp2_path *path, const uin
   if (!conn->endpoint->settings.server) /* the address of our own end is the kernel's to change */
     single.local = ngtcp2_conn_get_path2(conn->ngtcp2)->local;
   quic_cc_use(&conn->endpoint->settings);
+  quic_window_use(conn);
   int result = ngtcp2_conn_read_pkt(conn->ngtcp2, &single, NULL, data, len, now_ns);
   quic_mark_ready(conn);
   if (result == NGTCP2_ERR_RETRY)

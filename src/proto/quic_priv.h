@@ -134,4 +134,7 @@ void quic_say_error(struct quic_conn *conn, const ngtcp2_ccerr *error, bool by_p
    that may create a connection or change its path. */
 void quic_cc_use(const struct quic_settings *settings);
 
+/* quic_window.c: the connection whose packet is read from now on. */
+void quic_window_use(struct quic_conn *conn);
+
 #endif

@@ -20,6 +20,8 @@ void clients_stop(void);
 /* When one of the scripted ends last moved a byte or finished anything. */
 uint64_t actors_progress_ns(void);
 void actors_note_progress(void);
+/* All that the clients have read so far. */
+uint64_t actors_received_bytes(void);
 
 /* --- origin.c --- */
 

@@ -37,10 +37,11 @@ static struct client *clients;
 static uint32_t client_count;
 static bool stopping;
 static struct rng rng;
-static uint64_t progress_ns;
+static uint64_t progress_ns, received_bytes;
 
 uint64_t actors_progress_ns(void) { return progress_ns; }
 void actors_note_progress(void) { progress_ns = world.now_ns; }
+uint64_t actors_received_bytes(void) { return received_bytes; }
 
 static void client_step(void *context);
 
@@ -204,6 +205,7 @@ static bool read_some(struct client *client, size_t max) {
   size_t len = peer_read(client->peer, buffer, max < sizeof buffer ? max : sizeof buffer);
   if (len > 0)
     actors_note_progress();
+  received_bytes += len;
   for (size_t at = 0; at < len;) {
     if (client->first == client->sent)
       world_fail("client got bytes without a request: %.*s", (int)(len - at < 100 ? len - at : 100), buffer + at);

@@ -1,6 +1,7 @@
 /* sim SEED [SEED2] [--trace]: runs the seeds, each in a process of its own, so that none sees what another left behind.
    sim --same SEED COUNT: each of COUNT seeds twice; the same seed must give the same trace, and no two seeds may.
-   sim --exact: the tests of virtual time. */
+   sim --exact: the tests of virtual time.
+   sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -84,7 +85,8 @@ static bool run_same(uint64_t first, uint64_t count) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact\n", program);
+  fprintf(stderr, "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS]\n",
+          program);
   return 2;
 }
 
@@ -99,6 +101,10 @@ int main(int argc, char **argv) {
   bool good;
   if (argc == 2 && strcmp(argv[1], "--exact") == 0)
     good = run_exact();
+  else if (argc == 2 && strcmp(argv[1], "--goodput") == 0)
+    good = run_goodput_short();
+  else if (argc == 4 && strcmp(argv[1], "--goodput") == 0)
+    good = run_goodput(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
   else if (argc == 4 && strcmp(argv[1], "--same") == 0)
     good = run_same(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
   else if (argc == 2 || argc == 3)

@@ -11,5 +11,8 @@
 bool run_scenario(uint64_t seed);
 /* exact.c: tests of virtual time. */
 bool run_exact(void);
+/* goodput.c: the table of goodput by loss and algorithm, a mean of |seeds|; and two of its rows. */
+bool run_goodput(uint64_t seconds, uint64_t seeds);
+bool run_goodput_short(void);
 
 #endif
