@@ -99,7 +99,7 @@ class Browser:
         assert "exceptionDetails" not in got, got
         return got["result"].get("value")
 
-    def wait(self, expression, timeout=20):
+    def wait(self, expression, timeout=60):
         end = time.monotonic() + timeout
         while not self.value(expression):
             assert time.monotonic() < end, f"not within {timeout} s: {expression}"

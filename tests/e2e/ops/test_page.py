@@ -101,7 +101,7 @@ def test_up_down_and_up_again(page, pair):
     open_page(page, pair.client)
     page.wait("document.querySelector('#state').className === 'up'")
     assert text(page, "#state") == "up" and page.value("document.title") == "ptproxy client: up"
-    wait_for(lambda: all(len(points(page, figure)) >= 5 for figure in PLOTS), 30, "five points in each plot")
+    wait_for(lambda: all(len(points(page, figure)) >= 5 for figure in PLOTS), 60, "five points in each plot")
     for figure in "rtt", "bytes", "requests":
         assert min(y for _, y in points(page, figure)) < 99, figure
         assert all(b[0] - a[0] == 1 for a, b in zip(points(page, figure), points(page, figure)[1:]))
@@ -119,7 +119,7 @@ def test_up_down_and_up_again(page, pair):
     assert text(page, "#state") == "down" and text(page, "#reason").startswith("connecting: ")
     page.wait("document.querySelector('#rtt b').innerText === 'no session'")
     assert points(page, "rtt", "path.gone")
-    wait_for(lambda: points(page, "requests", "path.b")[-1][1] < 99, 30, "503 in the plot")
+    wait_for(lambda: points(page, "requests", "path.b")[-1][1] < 99, 60, "503 in the plot")
     shoot(page, "page-down")
 
     pair.start_server()
@@ -148,7 +148,7 @@ def test_of_a_server(page, pair):
 def test_for_everybody(page, pair):
     """Light and dark, narrow, and to those who hear it."""
     open_page(page, pair.client)
-    wait_for(lambda: points(page, "requests"), 20, "a point")
+    wait_for(lambda: points(page, "requests"), 60, "a point")
     check_contrast(page)
     page.appearance("dark")
     check_contrast(page)
