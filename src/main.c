@@ -104,6 +104,8 @@ int main(int argc, char **argv) {
   int status = STATUS_OK;
   occupy_standard_streams();
   signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of the call, not the end of the process */
+  signal(SIGUSR1, SIG_IGN); /* scripts send these to other daemons, to open log files anew: no reason to die */
+  signal(SIGUSR2, SIG_IGN);
   if (argc > 1 && strcmp(argv[1], "certs") == 0)
     return certs_main(argc - 1, argv + 1);
   if (argc > 1 && strcmp(argv[1], "status") == 0)
