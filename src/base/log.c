@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +34,8 @@ static _Atomic int level_wanted = LOG_INFO;
 static _Atomic bool json_wanted;
 static _Atomic bool access_wanted;
 static _Atomic uint64_t dropped;
+static _Atomic bool stream; /* stderr is a pipe or a socket */
+static _Atomic bool torn;   /* the last line lacks its end */
 
 struct line {
   char text[LINE_MAX_BYTES];
@@ -41,6 +45,8 @@ struct line {
 void log_setup(enum log_level level, bool json) {
   level_wanted = (int)level;
   json_wanted = json;
+  struct stat status;
+  stream = fstat(STDERR_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
 }
 
 bool log_wants(enum log_level level) { return (int)level <= atomic_load_explicit(&level_wanted, memory_order_relaxed); }
@@ -121,23 +127,50 @@ static size_t cut(char *message) {
   return len + 3;
 }
 
-/* Never waits for who reads the log: a pipe or socket that is ready takes PIPE_BUF bytes at once (pipe(7)). The file
+/* One write that does not wait. A pipe or socket that is ready takes PIPE_BUF bytes at once (pipe(7)), unless another
+   thread or process that has it as well was quicker: the kernel is told not to wait then, where it can be. The file
    description is shared with others, so that it cannot be made non-blocking instead. */
-static void line_write(const struct line *line) {
+static ssize_t write_now(const char *text, size_t len) {
+  struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+  int taken = poll(&ready, 1, 0);
+  if (taken <= 0) {
+    errno = taken == 0 ? EAGAIN : errno;
+    return -1;
+  }
+  if (stream) {
+    struct iovec piece = {.iov_base = (char *)(uintptr_t)text, .iov_len = len};
+    ssize_t written = pwritev2(STDERR_FILENO, &piece, 1, -1, RWF_NOWAIT);
+    if (written >= 0 || errno != EOPNOTSUPP) /* Linux before 6.5 */
+      return written;
+  }
+  return write(STDERR_FILENO, text, len);
+}
+
+/* False: not all of it; |*begun| if a part. */
+static bool write_all(const char *text, size_t len, bool *begun) {
   size_t done = 0;
-  while (done < line->len) {
-    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
-    size_t left = line->len - done;
-    ssize_t written = -1;
-    if (poll(&ready, 1, 0) > 0)
-      written = write(STDERR_FILENO, line->text + done, left < PIPE_BUF ? left : PIPE_BUF);
+  while (done < len) {
+    size_t left = len - done;
+    ssize_t written = write_now(text + done, left < PIPE_BUF ? left : PIPE_BUF);
     if (written < 0 && errno == EINTR)
       continue;
-    if (written <= 0) {
-      dropped++;
-      return;
-    }
+    if (written <= 0)
+      break;
     done += (size_t)written;
+  }
+  *begun = done > 0;
+  return done == len;
+}
+
+/* Never waits for who reads the log. After a line that could be written in part only, as on a full disk, the next one
+   begins on a line of its own. */
+static void line_write(const struct line *line) {
+  bool begun = false;
+  if (torn && write_all("\n", 1, &begun))
+    torn = false;
+  if (torn || !write_all(line->text, line->len, &begun)) {
+    torn = torn || begun;
+    dropped++;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -238,25 +239,34 @@ static void test_longest_fields(void **state) {
 }
 
 /* F-35: who reads the log has stopped; nothing waits for it, and what is lost is counted. */
-static void test_a_reader_that_has_stopped(void **state) {
-  (void)state;
+static void reader_has_stopped(bool socket) {
   int pipe_fds[2], before = dup(STDERR_FILENO);
-  assert_int_equal(pipe(pipe_fds), 0);
+  assert_int_equal(socket ? socketpair(AF_UNIX, SOCK_STREAM, 0, pipe_fds) : pipe(pipe_fds), 0);
   assert_true(dup2(pipe_fds[1], STDERR_FILENO) >= 0);
+  log_setup(LOG_INFO, false);
   uint64_t dropped = log_dropped();
-  for (int i = 0; i < 10000; i++)
+  for (int i = 0; i < 10000; i++) {
+    errno = EINTR; /* of some call before: it says nothing about the pipe */
     log_info("line %d", i);
+  }
   dup2(before, STDERR_FILENO);
   close(before);
   close(pipe_fds[1]);
+  log_setup(LOG_INFO, false);
   uint64_t lines = 0;
   char text[4096];
   for (ssize_t len; (len = read(pipe_fds[0], text, sizeof text)) > 0;)
     for (ssize_t i = 0; i < len; i++)
       lines += text[i] == '\n';
   close(pipe_fds[0]);
-  assert_true(lines > 100 && lines < 10000);
+  assert_true(lines > 20 && lines < 10000);
   assert_int_equal(log_dropped() - dropped, 10000 - lines);
+}
+
+static void test_a_reader_that_has_stopped(void **state) {
+  (void)state;
+  reader_has_stopped(false);
+  reader_has_stopped(true); /* as journald's */
 }
 
 static void test_rate(void **state) {
