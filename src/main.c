@@ -10,6 +10,7 @@
 #include "run/certs.h"
 #include "run/credentials.h"
 #include "run/daemon.h"
+#include "run/privilege.h"
 #include "run/status.h"
 #include "run/version.h"
 
@@ -85,9 +86,10 @@ static int check(const char *path) {
   struct config *config;
   if (config_load(path, print_problem, stdout, &config) != ERR_OK)
     return STATUS_CONFIG;
-  enum err err = credentials_check(config, path, print_problem, stdout);
+  enum err user = privilege_check(config, path, print_problem, stdout);
+  enum err credentials = credentials_check(config, path, print_problem, stdout);
   config_free(config);
-  return err == ERR_OK ? STATUS_OK : STATUS_CONFIG;
+  return user == ERR_OK && credentials == ERR_OK ? STATUS_OK : STATUS_CONFIG;
 }
 
 static int dump(const char *path) {

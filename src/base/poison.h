@@ -15,6 +15,13 @@
 #define PTP_ADDRESS_SANITIZER 1
 #endif
 
+/* True in builds with a sanitizer that looks after memory: it reads /proc when it has something to say. */
+#if defined(PTP_ADDRESS_SANITIZER) || defined(__SANITIZE_THREAD__)
+enum { MEMORY_IS_WATCHED = true };
+#else
+enum { MEMORY_IS_WATCHED = false };
+#endif
+
 #if defined(PTP_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
 static inline void memory_poison(const void *memory, size_t len) { __asan_poison_memory_region(memory, len); }

@@ -250,6 +250,7 @@ static void read_value(struct reader *reader, const struct config_key *key, cons
     read_list(reader, key, item, field);
     break;
   case KEY_FILE:
+  case KEY_USER:
   case KEY_LOCAL:
   case KEY_HOST_PORT:
   case KEY_ORIGIN:

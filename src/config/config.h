@@ -54,6 +54,7 @@ struct config {
     double watchdog_factor;
     bool add_forwarded;
     uint64_t drain_timeout_ms, origin_idle_timeout_ms, tcp_keepalive_ms;
+    const char *user; /* NULL: who has started it; whether there is such a user is not checked here */
   } system;
   struct {
     uint64_t request_head_ms, request_body_ms, keep_alive_ms, origin_connect_ms, origin_response_ms;

@@ -63,6 +63,7 @@ double key_number(const struct config *config, const struct config_key *key) {
   case KEY_NAMES:
     return ((const struct config_list *)field)->count > 0;
   case KEY_FILE:
+  case KEY_USER:
   case KEY_LOCAL:
   case KEY_HOST_PORT:
   case KEY_ORIGIN:
@@ -143,6 +144,9 @@ void key_allowed(const struct config_key *key, char *out, size_t size) {
     break;
   case KEY_FILE:
     put = snprintf(out, size, "the path of a file");
+    break;
+  case KEY_USER:
+    put = snprintf(out, size, "a user's name or number, as a string");
     break;
   case KEY_LOCAL:
     put = snprintf(out, size, "an IP address or IP:port");

@@ -18,7 +18,8 @@ enum key_type {
   KEY_TIME,      /* milliseconds, or a string with a unit */
   KEY_SIZE,      /* bytes, or a string with a unit */
   KEY_RATIO,     /* double, above min and up to max */
-  KEY_FILE,      /* const char *, as the next four: a file that can be read */
+  KEY_FILE,      /* const char *, as the next five: a file that can be read */
+  KEY_USER,      /* name or number */
   KEY_LOCAL,     /* IP or IP:port */
   KEY_HOST_PORT, /* host or host:port */
   KEY_ORIGIN,    /* host, host:port or unix:/path */

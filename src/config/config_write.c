@@ -76,6 +76,7 @@ static void write_value(FILE *out, const struct config *config, const struct con
     write_list(out, field);
     break;
   case KEY_FILE:
+  case KEY_USER:
   case KEY_LOCAL:
   case KEY_HOST_PORT:
   case KEY_ORIGIN:
@@ -166,6 +167,7 @@ static void schema_type(FILE *out, const struct config_key *key) {
             text, CONFIG_LIST_MAX);
     break;
   case KEY_FILE:
+  case KEY_USER:
   case KEY_LOCAL:
   case KEY_HOST_PORT:
   case KEY_ORIGIN:

@@ -23,6 +23,7 @@
 #include "config/config.h"
 #include "run/credentials.h"
 #include "run/notify.h"
+#include "run/privilege.h"
 #include "run/seat.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_CONFIG = 78, STATUS_CUT = 130 };
@@ -34,6 +35,7 @@ struct daemon {
   const char *path;
   const struct config *config;
   struct notify notify;
+  struct privilege privilege;
   struct seat *seat;
   int signal_fd, poke_fd;
   bool stopping;
@@ -59,6 +61,13 @@ static void report_tls(void *context, bool fatal, const char *text) {
 static void report_problem(void *context, bool fatal, const char *text) {
   (void)context;
   log_write(fatal ? LOG_ERROR : LOG_WARN, "%s", text);
+}
+
+/* Of the start. |context| is the daemon. */
+static void report_start(void *context, bool fatal, const char *text) {
+  struct daemon *daemon = context;
+  report_problem(NULL, fatal, text);
+  notify_status(&daemon->notify, "%s", text);
 }
 
 /* |context| is a stream in memory: how to log is known only when all is read. */
@@ -128,7 +137,7 @@ static void tell(struct daemon *daemon, const struct seat_view *view) {
 static void reload(struct daemon *daemon) {
   struct config *config;
   if (config_load(daemon->path, report_problem, NULL, &config) != ERR_OK) {
-    log_error("the configuration stays as it was");
+    log_error("the configuration stays as it was (read as %s)", daemon->privilege.reader);
     return;
   }
   struct tls_settings settings = credentials_settings(config);
@@ -139,7 +148,7 @@ static void reload(struct daemon *daemon) {
     seat_set_tls(daemon->seat, tls);
     log_info("certificates, key and log settings were read again");
   } else {
-    log_error("certificates and key stay as they were");
+    log_error("certificates and key stay as they were (read as %s)", daemon->privilege.reader);
   }
   config_free(config);
 }
@@ -219,9 +228,14 @@ static int serve(struct daemon *daemon, struct tls_context *tls) {
   char reason[512];
   if (seat_open(&daemon->seat, daemon->config, tls, daemon->poke_fd, reason, sizeof reason) != ERR_OK)
     return fail(daemon, reason);
-  if (seat_start(daemon->seat) != ERR_OK) {
+  enum err err = privilege_drop(&daemon->privilege, daemon->config, daemon->path, reason, sizeof reason);
+  if (err == ERR_OK) {
+    err = seat_start(daemon->seat);
+    snprintf(reason, sizeof reason, "cannot start a thread");
+  }
+  if (err != ERR_OK) {
     seat_close(daemon->seat);
-    return fail(daemon, "cannot start a thread");
+    return fail(daemon, reason);
   }
   daemon->passes = UINT64_MAX; /* it is alive until the opposite is known */
   plan_ping(daemon, clock_monotonic_ns());
@@ -259,7 +273,8 @@ static int run(struct daemon *daemon) {
   raise_descriptor_limit(daemon->config);
   struct tls_settings settings = credentials_settings(daemon->config);
   struct tls_context *tls;
-  if (tls_context_open(&tls, &settings, report_tls, daemon) != ERR_OK)
+  if (privilege_check(daemon->config, daemon->path, report_start, daemon) != ERR_OK ||
+      tls_context_open(&tls, &settings, report_tls, daemon) != ERR_OK)
     return STATUS_CONFIG;
   daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
   daemon->poke_fd = eventfd(0, EFD_CLOEXEC);

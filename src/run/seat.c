@@ -91,6 +91,7 @@ static void close_worker(struct seat *seat) {
 
 static void *seat_main(void *argument) {
   struct seat *seat = argument;
+  pthread_setname_np(pthread_self(), "worker 0"); /* by itself: for another one the C library opens a file */
   serve(seat, seat->worker);
   close_worker(seat);
   pthread_mutex_lock(&seat->lock);
@@ -134,7 +135,6 @@ enum err seat_start(struct seat *seat) {
   seat->started = pthread_create(&seat->thread, NULL, seat_main, seat) == 0;
   if (!seat->started)
     return ERR_SYSTEM;
-  pthread_setname_np(seat->thread, "worker 0");
   poke(seat);
   return ERR_OK;
 }
