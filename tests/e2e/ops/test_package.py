@@ -54,7 +54,7 @@ def test_contents(package):
         "usr/share/bash-completion/completions/ptproxy", "usr/share/zsh/vendor-completions/_ptproxy",
         *(f"usr/share/doc/ptproxy/{name}" for name in (
             "copyright", "changelog.gz", "schema.json", "reference.md", "examples/client.json", "examples/server.json",
-            "examples/full.json"))}
+            "examples/full.json", "examples/ptproxy.rules.yml", "examples/grafana-dashboard.json"))}
     for name, (mode, owner) in found.items():
         executable = name.endswith("/") or name == "usr/bin/ptproxy"
         assert (mode[1:], owner) == ("rwxr-xr-x" if executable else "rw-r--r--", "root/root"), name

@@ -36,6 +36,7 @@ def test_score(unit):
     found = analyze("security", "--offline=true", f"--threshold={int(SCORE * 10)}", unit)
     score = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", found.stdout)[1])
     assert found.returncode == 0 and score <= SCORE, found.stdout
+    assert f"gives it {score} of 10" in (TOP / "README.md").read_text()
 
 
 def test_it_has_time_for_what_the_daemon_does():
