@@ -5,6 +5,7 @@
      quic.c         endpoint: routing, front door, accept          quic_conn.c   one connection: emit, timers, close
      quic_cb.c      ngtcp2's callbacks: they record only           quic_crypto.c packet protection on wolfCrypt
      quic_cc.c      initial window of every controller, `none`   quic_window.c  credit for what waits behind a gap
+     quic_path.c    outages, and paths that stop to carry large packets
 
    What travels on streams is not known here: the application (h3.c) is a const struct of functions. */
 #ifndef PTP_PROTO_QUIC_H

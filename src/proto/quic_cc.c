@@ -23,9 +23,14 @@ enum { BURST_BYTES = 14720, QUANTUM_PACKETS_MIN = 10, QUANTUM_BYTES_MAX = 64 * 1
 /* A round-trip time this much above the least, and a quarter of it, is a queue. */
 #define QUEUE_NS_MIN (5 * NGTCP2_MILLISECONDS)
 
-static _Thread_local const struct quic_settings *in_use;
+static _Thread_local struct quic_conn *current;
 
-void quic_cc_use(const struct quic_settings *settings) { in_use = settings; }
+void quic_cc_use(struct quic_conn *conn) { current = conn; }
+struct quic_conn *quic_current(void) {
+  return current;
+}
+
+static const struct quic_settings *in_use(void) { return current != NULL ? &current->endpoint->settings : NULL; }
 
 uint64_t __wrap_ngtcp2_cc_compute_initcwnd(size_t payload_bytes);
 uint64_t __real_ngtcp2_cc_compute_initcwnd(size_t payload_bytes);
@@ -39,10 +44,11 @@ void __real_ngtcp2_cc_bbr_init(ngtcp2_cc_bbr *bbr, ngtcp2_log *log, ngtcp2_conn_
                                ngtcp2_tstamp initial_ts, ngtcp2_pcg32 *pcg);
 
 uint64_t __wrap_ngtcp2_cc_compute_initcwnd(size_t payload_bytes) {
-  if (in_use == NULL)
+  const struct quic_settings *settings = in_use();
+  if (settings == NULL)
     return __real_ngtcp2_cc_compute_initcwnd(payload_bytes);
   uint64_t least = 2 * (uint64_t)payload_bytes; /* RFC 9002 section 7.2 */
-  return in_use->initial_window > least ? in_use->initial_window : least;
+  return settings->initial_window > least ? settings->initial_window : least;
 }
 
 /* The window over |rtt|, with the margin of RFC 9002 section 7.7; in ngtcp2's 1/1024 ns a byte. */
@@ -55,6 +61,22 @@ static uint64_t interval_for(uint64_t rtt, uint64_t window) {
 static void pace_by_initial_rtt(ngtcp2_conn_stat *stat) {
   if (stat->first_rtt_sample_ts == UINT64_MAX && stat->cwnd > BURST_BYTES)
     stat->pacing_interval_m = interval_for(stat->smoothed_rtt, stat->cwnd);
+}
+
+/* Only NewReno has a function of its own for single packets. */
+static void acked(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, const ngtcp2_cc_pkt *packet, ngtcp2_tstamp now) {
+  (void)cc, (void)stat, (void)now;
+  quic_path_acked(packet);
+}
+
+static void lost(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, const ngtcp2_cc_pkt *packet, ngtcp2_tstamp now) {
+  (void)cc, (void)stat, (void)now;
+  quic_path_lost(packet);
+}
+
+static void reno_acked(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, const ngtcp2_cc_pkt *packet, ngtcp2_tstamp now) {
+  quic_path_acked(packet);
+  ngtcp2_cc_reno_cc_on_pkt_acked(cc, stat, packet, now);
 }
 
 /* NewReno and CUBIC: every acknowledgement sets the pace from the measured round-trip time. */
@@ -70,6 +92,8 @@ static void cubic_reset(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, ngtcp2_tstamp now
 
 void __wrap_ngtcp2_cc_cubic_init(ngtcp2_cc_cubic *cubic, ngtcp2_log *log, ngtcp2_conn_stat *stat, ngtcp2_rst *rst) {
   __real_ngtcp2_cc_cubic_init(cubic, log, stat, rst);
+  cubic->cc.on_pkt_acked = acked;
+  cubic->cc.on_pkt_lost = lost;
   cubic->cc.reset = cubic_reset;
   pace_by_initial_rtt(stat);
 }
@@ -93,6 +117,7 @@ static bool congested(const ngtcp2_cc_bbr *bbr, const ngtcp2_conn_stat *stat, ui
 
 static void bbr_lost(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, const ngtcp2_cc_pkt *packet, ngtcp2_tstamp now) {
   const ngtcp2_cc_bbr *bbr = (const ngtcp2_cc_bbr *)(const void *)cc;
+  quic_path_lost(packet);
   if (congested(bbr, stat, bbr->rst->lost - packet->lost, packet->tx_in_flight))
     bbr_on_pkt_lost(cc, stat, packet, now);
 }
@@ -133,6 +158,7 @@ void __wrap_ngtcp2_cc_bbr_init(ngtcp2_cc_bbr *bbr, ngtcp2_log *log, ngtcp2_conn_
   bbr_on_pkt_lost = bbr->cc.on_pkt_lost;
   bbr_reset_real = bbr->cc.reset;
   bbr->cc.on_ack_recv = bbr_ack;
+  bbr->cc.on_pkt_acked = acked;
   bbr->cc.on_pkt_lost = bbr_lost;
   bbr->cc.reset = bbr_reset;
   pace_by_initial_rtt(stat);
@@ -163,14 +189,19 @@ static void constant_again(ngtcp2_cc *cc, ngtcp2_conn_stat *stat, ngtcp2_tstamp 
 }
 
 void __wrap_ngtcp2_cc_reno_init(ngtcp2_cc_reno *reno, ngtcp2_log *log, ngtcp2_conn_stat *stat) {
-  if (in_use == NULL || in_use->congestion != QUIC_CONSTANT) {
+  const struct quic_settings *settings = in_use();
+  if (settings == NULL || settings->congestion != QUIC_CONSTANT) {
     __real_ngtcp2_cc_reno_init(reno, log, stat);
+    reno->cc.on_pkt_acked = reno_acked;
+    reno->cc.on_pkt_lost = lost;
     reno->cc.reset = reno_reset;
     pace_by_initial_rtt(stat);
     return;
   }
   *reno = (ngtcp2_cc_reno){
       .cc = {.log = log,
+             .on_pkt_acked = acked,
+             .on_pkt_lost = lost,
              .on_ack_recv = constant_ack,
              .on_persistent_congestion = constant_again,
              .reset = constant_again},

@@ -127,6 +127,16 @@ static void settle(struct quic_conn *conn, int result, uint64_t now_ns) {
   become_closing(conn, CLOSING_UNSENT, now_ns);
 }
 
+/* Nothing went wrong in ngtcp2, but the path may. */
+static void follow_path(struct quic_conn *conn, uint64_t now_ns) {
+  const char *fault = quic_path_follow(conn, now_ns);
+  if (fault == NULL || is_over(conn))
+    return;
+  ngtcp2_ccerr_set_liberr(&conn->error, NGTCP2_ERR_INTERNAL, NULL, 0);
+  quic_say(conn, END_FAILED, "%s", fault);
+  become_closing(conn, CLOSING_UNSENT, now_ns);
+}
+
 void quic_close(struct quic_conn *conn, uint64_t code, const char *reason, uint64_t now_ns) {
   if (is_over(conn))
     return;
@@ -146,6 +156,7 @@ void quic_give_up(struct quic_conn *conn, const char *reason) {
 
 void quic_free(struct quic_conn *conn) {
   struct quic_endpoint *endpoint = conn->endpoint;
+  quic_cc_use(NULL);
   if (conn->app == NULL) {
     must(endpoint->half_open > 0);
     endpoint->half_open--;
@@ -183,14 +194,15 @@ int quic_conn_receive(struct quic_conn *conn, const ngtcp2_path *path, const uin
   ngtcp2_path single = *path;
   if (!conn->endpoint->settings.server) /* the address of our own end is the kernel's to change */
     single.local = ngtcp2_conn_get_path2(conn->ngtcp2)->local;
-  quic_cc_use(&conn->endpoint->settings);
-  quic_window_use(conn);
+  quic_cc_use(conn);
   int result = ngtcp2_conn_read_pkt(conn->ngtcp2, &single, NULL, data, len, now_ns);
   quic_mark_ready(conn);
   if (result == NGTCP2_ERR_RETRY)
     return result;
   if (result != 0)
     settle(conn, result, now_ns);
+  else
+    follow_path(conn, now_ns);
   return result == NGTCP2_ERR_DROP_CONN ? result : 0;
 }
 
@@ -304,7 +316,7 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
   ngtcp2_path_storage path;
   ngtcp2_path_storage_zero(&path);
   size_t segment = 0;
-  quic_cc_use(&conn->endpoint->settings);
+  quic_cc_use(conn);
   ngtcp2_ssize len = ngtcp2_conn_write_aggregate_pkt2(conn->ngtcp2, &path.path, NULL, buffer, train_bytes(conn, size),
                                                       &segment, write_packet, 0, now_ns);
   if (len < 0) {
@@ -333,10 +345,12 @@ void quic_expire(struct quic_conn *conn, uint64_t now_ns) {
     become_closed(conn);
     return;
   }
-  quic_cc_use(&conn->endpoint->settings);
-  int result = ngtcp2_conn_handle_expiry(conn->ngtcp2, now_ns);
+  quic_cc_use(conn);
+  int result = quic_path_expire(conn, now_ns);
   if (result != 0)
     settle(conn, result, now_ns);
+  else
+    follow_path(conn, now_ns);
   quic_mark_ready(conn);
 }
 

@@ -22,8 +22,8 @@ enum {
 
 /* UDP payload sizes to try. The first is what fits an Ethernet link; when it does not pass, smaller ones are tried,
    when it does, larger ones: jumbo frames, and the loopback interface. */
-static const uint16_t probes_v4[] = {1472, 1444, 1372, 1342, 8952, 16332};
-static const uint16_t probes_v6[] = {1452, 1444, 1372, 1342, 8932, 16312};
+static const uint16_t probes_v4[] = {1472, 1444, 1372, 1342, 1252, 8952, 16332};
+static const uint16_t probes_v6[] = {1452, 1444, 1372, 1342, 1232, 8932, 16312};
 enum { PROBES = sizeof probes_v4 / sizeof *probes_v4 };
 
 /* IPv4, also as an IPv6-mapped address: its text has no brackets. */
@@ -149,6 +149,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct add
     return NULL;
   memset(conn, 0, offsetof(struct quic_conn, close_train));
   conn->endpoint = endpoint;
+  conn->mtu_searched_ns = now_ns;
   conn->ref = (ngtcp2_crypto_conn_ref){.get_conn = find_ngtcp2, .user_data = conn};
   ngtcp2_ccerr_default(&conn->error);
   list_init(&conn->ready);
@@ -163,7 +164,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct add
   set_settings(&settings, &endpoint->settings, remote, accept, now_ns);
   set_params(&params, &endpoint->settings);
   quic_cid_make(endpoint, &scid);
-  quic_cc_use(&endpoint->settings);
+  quic_cc_use(conn);
   conn->tls = tls_session_open(endpoint->settings.tls, server_name, &conn->ref);
   if (conn->tls == NULL || !quic_route_add(conn, &scid) ||
       !(accept != NULL ? make_server(conn, accept, &scid, &path, &settings, &params)

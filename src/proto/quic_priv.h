@@ -5,6 +5,7 @@
 
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/private/ngtcp2_cc.h>
 
 #include "base/pool.h"
 #include "proto/quic.h"
@@ -40,6 +41,13 @@ enum quic_closing {
 
 enum quic_end { END_NONE, END_ORDERLY, END_FAILED, END_SILENT };
 
+/* The search for the largest packet that the path carries. */
+enum quic_mtu_search {
+  MTU_SEARCHED, /* it goes on, or is over */
+  MTU_FALLEN,   /* large packets are lost: small ones until one comes through */
+  MTU_DUE,      /* one did */
+};
+
 struct quic_conn {
   struct list ready; /* in endpoint->ready, or in no list */
   struct list all;
@@ -54,8 +62,14 @@ struct quic_conn {
   uint8_t closing; /* enum quic_closing, in QUIC_CLOSING */
   uint8_t end;     /* enum quic_end */
   bool confirmed;
-  ngtcp2_ccerr error; /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
-  uint64_t closed_ns; /* when QUIC_CLOSING ends */
+  uint8_t mtu_search;       /* enum quic_mtu_search */
+  uint32_t large_lost;      /* packets above the base size, none of which was acknowledged since */
+  uint32_t probes;          /* timeouts one after the other */
+  uint32_t data_lost;       /* the same of packets that are not small */
+  uint64_t mtu_searched_ns; /* when mtu_search last changed */
+  uint64_t stuck_ns;        /* since when there are probes or data_lost; 0: there are none */
+  ngtcp2_ccerr error;       /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
+  uint64_t closed_ns;       /* when QUIC_CLOSING ends */
   uint32_t close_received, close_answered;
   char name[QUIC_NAME_MAX];
   char reason[QUIC_REASON_MAX];
@@ -131,10 +145,18 @@ void quic_say(struct quic_conn *conn, enum quic_end end, const char *format, ...
 void quic_say_error(struct quic_conn *conn, const ngtcp2_ccerr *error, bool by_peer);
 
 /* quic_cc.c: ngtcp2 asks for initial windows without telling for which connection, so it is told before every call
-   that may create a connection or change its path. */
-void quic_cc_use(const struct quic_settings *settings);
+   that may create a connection or change its path; nor for which one a packet was acknowledged or lost. */
+void quic_cc_use(struct quic_conn *conn);
+/* The connection that was told; NULL: none. */
+struct quic_conn *quic_current(void);
 
-/* quic_window.c: the connection whose packet is read from now on. */
-void quic_window_use(struct quic_conn *conn);
+/* quic_path.c */
+/* ngtcp2_conn_handle_expiry, for timers. */
+int quic_path_expire(struct quic_conn *conn, uint64_t now_ns);
+/* After a packet was read, or a timer was due. NULL, or why the connection must end. */
+const char *quic_path_follow(struct quic_conn *conn, uint64_t now_ns);
+/* From the congestion controllers. */
+void quic_path_acked(const ngtcp2_cc_pkt *packet);
+void quic_path_lost(const ngtcp2_cc_pkt *packet);
 
 #endif

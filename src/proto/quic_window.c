@@ -16,16 +16,12 @@ _Static_assert(NGTCP2_VERSION_NUM == 0x011800, "what is wrapped here was read in
 /* ngtcp2 ends the connection at 4000 gaps in a stream. */
 enum { GAPS_MAX = 1000 };
 
-static _Thread_local struct quic_conn *receiving;
-
-void quic_window_use(struct quic_conn *conn) { receiving = conn; }
-
 ngtcp2_ssize __wrap_ngtcp2_strm_recv_reordering(ngtcp2_strm *strm, const uint8_t *data, size_t len, uint64_t offset);
 ngtcp2_ssize __real_ngtcp2_strm_recv_reordering(ngtcp2_strm *strm, const uint8_t *data, size_t len, uint64_t offset);
 
 ngtcp2_ssize __wrap_ngtcp2_strm_recv_reordering(ngtcp2_strm *strm, const uint8_t *data, size_t len, uint64_t offset) {
   ngtcp2_ssize written = __real_ngtcp2_strm_recv_reordering(strm, data, len, offset);
-  struct quic_conn *conn = receiving;
+  struct quic_conn *conn = quic_current();
   if (written <= 0 || conn == NULL || conn->app == NULL || conn->ops->stream_ahead == NULL || strm->rx.rob == NULL ||
       ngtcp2_ksl_len(&strm->rx.rob->gapksl) > GAPS_MAX)
     return written;

@@ -28,6 +28,7 @@ struct scenario *lab_open(uint64_t seed, const char *congestion, uint32_t exchan
       .qpack = 16384,
       .idle_timeout_ms = LAB_IDLE_MS,
       .keep_alive_ms = LAB_KEEP_ALIVE_MS,
+      .connect_interval_ms = 1000,
       .origin_response_ms = 5000,
       .request_body_ms = 5000,
       .clients = exchanges,

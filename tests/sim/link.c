@@ -10,6 +10,8 @@
 
 enum { NAT_SHIFT = 1000, REORDER_EXTRA_MS_MAX = 30, UDP_IP_HEADER_BYTES = 28 };
 
+#define NAT_ADDRESS "198.51.100.7"
+
 struct direction {
   struct rng rng;
   uint64_t free_ns;    /* when the sender's line is idle */
@@ -94,8 +96,11 @@ static void carry(int host, const struct address *from, const struct address *to
   must(packet != NULL);
   *packet = (struct packet){.to_host = 1 - host, .from = *from, .to = *to, .len = len};
   memcpy(packet->data, data, len);
-  if (host == HOST_CLIENT)
-    address_set_port(&packet->from, (uint16_t)(address_port(from) + nat_shift()));
+  uint16_t port = (uint16_t)(address_port(from) + nat_shift());
+  if (host == HOST_CLIENT && nat_shift() > 0 && profile.rebind_moves)
+    must(address_parse(&packet->from, NAT_ADDRESS, port) == ERR_OK);
+  else if (host == HOST_CLIENT)
+    address_set_port(&packet->from, port);
   if (rng_chance(&direction->rng, profile.corrupt_ppm))
     packet->data[rng_below(&direction->rng, len)] ^= (uint8_t)(1 << rng_below(&direction->rng, 8));
   world_at(at_ns, arrive, packet);

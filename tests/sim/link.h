@@ -27,6 +27,7 @@ struct link_profile {
   } blackouts[LINK_BLACKOUTS_MAX];
   size_t blackout_count;
   uint64_t rebind_ns; /* when the NAT forgets its mapping; 0: never */
+  bool rebind_moves;  /* ... and has another address from then on */
 };
 
 struct link_counters {

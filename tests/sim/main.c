@@ -1,7 +1,9 @@
 /* sim SEED [SEED2] [--trace]: runs the seeds, each in a process of its own, so that none sees what another left behind.
    sim --same SEED COUNT: each of COUNT seeds twice; the same seed must give the same trace, and no two seeds may.
    sim --exact: the tests of virtual time.
-   sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at. */
+   sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at.
+   sim --moves: paths that change. sim --outages: links that are gone or bad.
+   sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long version. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -85,7 +87,9 @@ static bool run_same(uint64_t first, uint64_t count) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS]\n",
+  fprintf(stderr,
+          "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS] | --moves |\n"
+          "       --outages | --hostile MEGABYTES TIMES\n",
           program);
   return 2;
 }
@@ -101,6 +105,12 @@ int main(int argc, char **argv) {
   bool good;
   if (argc == 2 && strcmp(argv[1], "--exact") == 0)
     good = run_exact();
+  else if (argc == 2 && strcmp(argv[1], "--moves") == 0)
+    good = run_moves();
+  else if (argc == 2 && strcmp(argv[1], "--outages") == 0)
+    good = run_outages();
+  else if (argc == 4 && strcmp(argv[1], "--hostile") == 0)
+    good = run_hostile(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
   else if (argc == 2 && strcmp(argv[1], "--goodput") == 0)
     good = run_goodput_short();
   else if (argc == 4 && strcmp(argv[1], "--goodput") == 0)

@@ -267,6 +267,7 @@ static void draw_settings(struct scenario *scenario, struct rng *rng) {
   scenario->qpack = rng_chance(rng, 250000) ? 0 : rng_chance(rng, 300000) ? 512 : 16384;
   scenario->idle_timeout_ms = 5000;
   scenario->keep_alive_ms = 2000;
+  scenario->connect_interval_ms = 500;
   scenario->origin_response_ms = rng_between(rng, 3000, 6000);
   scenario->request_body_ms = rng_between(rng, 3000, 6000);
   scenario->wake_ns = rng_below(rng, 300) * NS_PER_US;
@@ -330,11 +331,11 @@ int scenario_config(const struct scenario *scenario, bool server, const char *di
                   ",\"qpack_table_capacity\":%" PRIu64 "},"
                   "\"timeouts\":{\"request_head\":5000,\"request_body\":%" PRIu64 ",\"keep_alive\":20000,"
                   "\"origin_connect\":2000,\"origin_response\":%" PRIu64 "},"
-                  "\"system\":{\"connect_interval\":500,\"drain_timeout\":20000,\"threads\":1}}",
+                  "\"system\":{\"connect_interval\":%" PRIu64 ",\"drain_timeout\":20000,\"threads\":1}}",
                   end, server ? "client" : "server",
                   server ? "\"http_connect_address\":\"origin:8080\"" : "\"http_bind_address\":\"127.0.0.1:20080\"",
                   directory, directory, end, directory, end, scenario->idle_timeout_ms, scenario->keep_alive_ms,
                   scenario->initial_rtt_ms, scenario->initial_window, scenario->congestion, scenario->streams,
                   scenario->stream_window, scenario->mtu, scenario->qpack, scenario->request_body_ms,
-                  scenario->origin_response_ms);
+                  scenario->origin_response_ms, scenario->connect_interval_ms);
 }

@@ -1,0 +1,32 @@
+/* In a file of its own, as the private header cannot be included together with that of ngtcp2's TLS helper: both have
+   the same include guard. */
+#include "proto/quic_reach.h"
+
+#include <ngtcp2/private/ngtcp2_conn.h>
+
+_Static_assert(NGTCP2_VERSION_NUM == 0x011800, "what is reached into here was read in ngtcp2 1.24.0");
+
+size_t quic_reach_probes(const ngtcp2_conn *ngtcp2) { return ngtcp2->cstat.pto_count; }
+
+void quic_reach_end_doubling(ngtcp2_conn *ngtcp2, uint64_t most_ns, uint64_t now_ns) {
+  ngtcp2_conn_stat *stat = &ngtcp2->cstat;
+  uint64_t timeout_ns = ngtcp2_conn_get_pto2(ngtcp2);
+  if (stat->pto_count == 0 || timeout_ns << stat->pto_count <= most_ns)
+    return;
+  while (stat->pto_count > 0 && timeout_ns << stat->pto_count > most_ns)
+    stat->pto_count--;
+  ngtcp2_conn_set_loss_detection_timer(ngtcp2, now_ns);
+}
+
+void quic_reach_shrink(ngtcp2_conn *ngtcp2, size_t bytes) {
+  ngtcp2_conn_stop_pmtud(ngtcp2);
+  ngtcp2->dcid.current.max_udp_payload_size = bytes;
+  ngtcp2->cstat.max_tx_udp_payload_size = bytes;
+}
+
+bool quic_reach_search(ngtcp2_conn *ngtcp2) {
+  if (ngtcp2->pmtud != NULL || ngtcp2->pv != NULL)
+    return false;
+  (void)ngtcp2_conn_start_pmtud(ngtcp2); /* out of memory: the size stays */
+  return true;
+}

@@ -1,0 +1,19 @@
+/* Parts of ngtcp2's connection for which it has no functions. */
+#ifndef PTP_PROTO_QUIC_REACH_H
+#define PTP_PROTO_QUIC_REACH_H
+
+#include <ngtcp2/ngtcp2.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Probe timeouts one after the other, as the doubling counts them. */
+size_t quic_reach_probes(const ngtcp2_conn *ngtcp2);
+/* Undoes the doubling as far as the timeout is above |most_ns|; one that is without doubling stays. */
+void quic_reach_end_doubling(ngtcp2_conn *ngtcp2, uint64_t most_ns, uint64_t now_ns);
+/* Sends packets of up to |bytes| from now on, and searches for no larger size. */
+void quic_reach_shrink(ngtcp2_conn *ngtcp2, size_t bytes);
+/* Begins to search for the largest packet that passes; false: it does so already, or a new path is not proven yet. */
+bool quic_reach_search(ngtcp2_conn *ngtcp2);
+
+#endif
