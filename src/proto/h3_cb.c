@@ -421,14 +421,13 @@ static size_t app_output(void *app, int64_t *id, bool *fin, struct iovec vecs[QU
   *id = -1;
   *fin = false;
   if (h3->life != H3_ALIVE)
-    return 0;
+    return h3->life == H3_FAILED ? QUIC_OUTPUT_FAILED : 0;
   nghttp3_vec vec[QUIC_OUTPUT_VECS];
   int end = 0;
   nghttp3_ssize count = nghttp3_conn_writev_stream(h3->http, id, &end, vec, QUIC_OUTPUT_VECS);
   if (count < 0) {
     (void)h3_fail(h3, (int)count);
-    *id = -1;
-    return 0;
+    return QUIC_OUTPUT_FAILED;
   }
   *fin = end != 0;
   for (nghttp3_ssize i = 0; i < count; i++)

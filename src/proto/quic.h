@@ -26,6 +26,8 @@ struct quic_conn;
 
 enum { QUIC_CID_BYTES = 16, QUIC_REASON_MAX = 256, QUIC_NAME_MAX = 41, QUIC_OUTPUT_VECS = 16 };
 
+#define QUIC_OUTPUT_FAILED SIZE_MAX
+
 enum quic_congestion { QUIC_BBR, QUIC_CUBIC, QUIC_NEWRENO, QUIC_CONSTANT };
 
 /* The application on a connection. All but `output` are called from within quic_receive and quic_expire: they record
@@ -46,7 +48,8 @@ struct quic_app {
      H3_NO_ERROR when neither end gave it up. */
   enum err (*stream_closed)(void *app, int64_t stream, uint64_t code);
   /* The next bytes to send: sets |*stream| (-1: none) and |*fin|, returns the number of |vecs| (0 with a stream and fin
-     set: FIN only). Called by quic_emit; may call quic_stream_reset and quic_stream_stop. */
+     set: FIN only), or QUIC_OUTPUT_FAILED: the connection is closed with app_error. Called by quic_emit; may call
+     quic_stream_reset and quic_stream_stop. */
   size_t (*output)(void *app, int64_t *stream, bool *fin, struct iovec vecs[QUIC_OUTPUT_VECS]);
   /* What became of them: so many bytes went into packets (0 with fin: the FIN) ... */
   enum err (*output_written)(void *app, int64_t stream, size_t len);

@@ -237,6 +237,8 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_
        ends the train: it is as small as it can be. */
     uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_NONE;
     ngtcp2_ssize taken = -1;
+    if (count == QUIC_OUTPUT_FAILED)
+      return quic_app_failed(conn);
     if (stream < 0)
       count = 0;
     else

@@ -297,8 +297,10 @@ int daemon_run(const char *path) {
   char *problems = NULL;
   size_t size;
   FILE *kept = open_memstream(&problems, &size);
-  if (kept == NULL)
+  if (kept == NULL) {
+    log_error("out of memory");
     return STATUS_FAILED;
+  }
   enum err err = config_load(path, keep_problem, kept, &config);
   fclose(kept);
   if (err == ERR_OK)
