@@ -1,5 +1,6 @@
 """What systemd is told: a notify socket of our own stands in for it."""
 
+import contextlib
 import ctypes
 import os
 import re
@@ -146,30 +147,39 @@ def worker_thread(pid):
     return next(tid for tid, name in names.items() if name == "worker 0")
 
 
-def test_watchdog_of_a_worker_that_hangs(start_pair, told):
-    manager = told(watchdog=0.3)
-    pair = start_pair(session=None)
-    pair.start_server()
-    wait_for(lambda: len(manager.pings()) >= 2, 5, "pings")
-    tid = worker_thread(pair.server.pid)
+@contextlib.contextmanager
+def stopped_worker(daemon):
+    """The rest of the process runs on."""
+    tid = worker_thread(daemon.pid)
     try:
         ptrace(PTRACE_SEIZE, tid)
     except OSError as error:
         pytest.skip(f"NOT TESTED: a thread cannot be stopped here: {error}")
     ptrace(PTRACE_INTERRUPT, tid)
     os.waitpid(tid, 0x40000000)  # __WALL
-    time.sleep(0.5 * SLOW)  # the one that was under way
-    before = len(manager.pings())
-    time.sleep(1.5)
-    assert len(manager.pings()) == before
-    assert "has not passed through its loop" in pair.server.text()
+    yield
     ptrace(PTRACE_DETACH, tid)
+
+
+def test_watchdog_of_a_worker_that_hangs(start_pair, told):
+    manager = told(watchdog=0.3)
+    pair = start_pair(session=None)
+    pair.start_server()
+    wait_for(lambda: len(manager.pings()) >= 2, 5, "pings")
+    with stopped_worker(pair.server):
+        time.sleep(0.5 * SLOW)  # the one that was under way
+        before = len(manager.pings())
+        time.sleep(1.5)
+        assert len(manager.pings()) == before
+        assert "has not passed through its loop" in pair.server.text()
     wait_for(lambda: len(manager.pings()) >= before + 2, 5, "pings again")
 
 
-def test_longer_while_it_drains(start_pair, told, script):
+@pytest.mark.parametrize("end", ["server", "client"])
+def test_longer_while_it_drains(start_pair, told, script, end):
     manager = told()
-    pair = start_pair(server={"system": {"drain_timeout": "20s"}})
+    pair = start_pair(both={"system": {"drain_timeout": "20s"}})
+    stopping = getattr(pair, end)
     release = threading.Event()
     script.on("/held", lambda call: release.wait(20) and call.respond(200))
     before = len(script.requests)
@@ -177,10 +187,56 @@ def test_longer_while_it_drains(start_pair, told, script):
     request = threading.Thread(target=lambda: answers.append(pair.request("GET", "/held")), daemon=True)
     request.start()
     wait_for(lambda: len(script.requests) > before, what="the request")
-    pair.server.signal(signal.SIGTERM)
+    stopping.signal(signal.SIGTERM)
     manager.wait("EXTEND_TIMEOUT_USEC=10000000", count=3)
     assert "STOPPING=1" in manager.texts()
     release.set()
     request.join(10)
     assert answers[0].status == 200
+    assert stopping.wait_exit() == 0
+    assert manager.texts().count("READY=1") == 2, "once for each end"
+
+
+def test_no_more_time_for_a_worker_that_hangs(start_pair, told, script):
+    """While it drains, too, only a worker that lives is spoken for."""
+    manager = told()
+    pair = start_pair()
+    release = threading.Event()
+    script.on("/held", lambda call: release.wait(20) and call.respond(200))
+    before = len(script.requests)
+    threading.Thread(target=lambda: pair.request("GET", "/held"), daemon=True).start()
+    wait_for(lambda: len(script.requests) > before, what="the request")
+    pair.server.signal(signal.SIGTERM)
+    manager.wait("EXTEND_TIMEOUT_USEC=10000000")
+    with stopped_worker(pair.server):
+        time.sleep(1.2 * SLOW)  # the one that was under way
+        before = manager.texts().count("EXTEND_TIMEOUT_USEC=10000000")
+        time.sleep(2.5)
+        assert manager.texts().count("EXTEND_TIMEOUT_USEC=10000000") == before
+    manager.wait("EXTEND_TIMEOUT_USEC=10000000", count=before + 1)
+    release.set()
     assert pair.server.wait_exit() == 0
+
+
+def test_watchdog_of_another_process(start_pair, told):
+    """WATCHDOG_PID names who is to ping."""
+    manager = told(watchdog=0.2)
+    manager.environment["WATCHDOG_PID"] = "1"
+    pair = start_pair(session=None)
+    pair.start_server()
+    manager.wait("READY=1")
+    time.sleep(0.6)
+    assert manager.pings() == []
+
+
+def test_a_reload_that_fails_is_over_as_well(start_pair, told):
+    """Or `systemctl reload` would wait for its end."""
+    manager = told()
+    pair = start_pair(session=None)
+    pair.start_server()
+    manager.wait("READY=1")
+    pair.server.file.write_text("{")
+    pair.server.signal(signal.SIGHUP)
+    manager.wait("READY=1", count=2)
+    assert manager.texts()[2].startswith("RELOADING=1\nMONOTONIC_USEC=") and manager.texts()[3] == "READY=1"
+    pair.server.wait_log("the configuration stays as it was")
