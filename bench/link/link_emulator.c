@@ -57,6 +57,16 @@ struct options {
   struct link_settings settings[LINK_DIRECTIONS];
 };
 
+static bool number(const char *text, uint64_t max, uint64_t *out) {
+  char *end;
+  errno = 0;
+  *out = strtoull(text, &end, 10);
+  bool good = errno == 0 && end != text && *end == '\0' && *out <= max;
+  if (!good)
+    fprintf(stderr, "link-emulator: not a number up to %llu: %s\n", (unsigned long long)max, text);
+  return good;
+}
+
 /* --- packets ----------------------------------------------------------------------------------------------------- */
 
 static bool send_to(struct emulator *emulator, int end, const uint8_t *bytes, size_t len) {
@@ -188,6 +198,7 @@ static void print_stats(struct emulator *emulator) {
 static void reset(struct emulator *emulator, uint64_t now_ns) {
   link_stats_reset(&emulator->stats, now_ns);
   for (int i = 0; i < LINK_DIRECTIONS; i++) {
+    link_direction_seed(&emulator->directions[i], emulator->seed, (unsigned)i);
     link_direction_restart(&emulator->directions[i], now_ns);
     link_tun_forget_dropped(&emulator->ends[i]);
   }
@@ -232,6 +243,16 @@ static void down(struct emulator *emulator, const char *argument, uint64_t now_n
   puts("ok");
 }
 
+/* SEED: another random sequence than before. */
+static void reset_to(struct emulator *emulator, const char *argument, uint64_t now_ns) {
+  if (!number(argument, UINT64_MAX, &emulator->seed)) {
+    puts("error: reset [SEED]");
+    return;
+  }
+  reset(emulator, now_ns);
+  puts("ok");
+}
+
 static void command(struct emulator *emulator, const char *line) {
   uint64_t now = clock_monotonic_ns();
   struct link_settings settings[] = {emulator->directions[LINK_AB].settings, emulator->directions[LINK_BA].settings};
@@ -247,13 +268,15 @@ static void command(struct emulator *emulator, const char *line) {
   } else if (strcmp(line, "reset") == 0) {
     reset(emulator, now);
     puts("ok");
+  } else if (strncmp(line, "reset ", 6) == 0) {
+    reset_to(emulator, line + 6, now);
   } else if (strcmp(line, "stats") == 0) {
     print_stats(emulator);
   } else if (strcmp(line, "quit") == 0) {
     emulator->quit = true;
     puts("ok");
   } else {
-    puts("error: set NAME=VALUE..., profile NAME, down MILLISECONDS [ab|ba], rebind, reset, stats or quit");
+    puts("error: set NAME=VALUE..., profile NAME, down MILLISECONDS [ab|ba], rebind, reset [SEED], stats or quit");
   }
 }
 
@@ -361,16 +384,6 @@ static void usage(FILE *out) {
           "  --spin-us N      awake that long before something is due (default 40)\n"
           "  --no-realtime    ask for no real-time priority\n",
           names);
-}
-
-static bool number(const char *text, uint64_t max, uint64_t *out) {
-  char *end;
-  errno = 0;
-  *out = strtoull(text, &end, 10);
-  bool good = errno == 0 && end != text && *end == '\0' && *out <= max;
-  if (!good)
-    fprintf(stderr, "link-emulator: not a number up to %llu: %s\n", (unsigned long long)max, text);
-  return good;
 }
 
 static bool apply_words(struct options *options, const char *words, const char *name) {

@@ -50,10 +50,14 @@ static bool draw_chance(const struct link_direction *direction, uint64_t number,
 }
 
 void link_direction_open(struct link_direction *direction, uint64_t seed, unsigned which, uint64_t now_ns) {
-  must(which < 2);
   *direction = (struct link_direction){.settings = link_settings_default};
-  direction->seed = splitmix(seed, which); /* neighbouring seeds must not give neighbouring sequences */
+  link_direction_seed(direction, seed, which);
   link_direction_restart(direction, now_ns);
+}
+
+void link_direction_seed(struct link_direction *direction, uint64_t seed, unsigned which) {
+  must(which < 2);
+  direction->seed = splitmix(seed, which); /* neighbouring seeds must not give neighbouring sequences */
 }
 
 void link_direction_restart(struct link_direction *direction, uint64_t now_ns) {

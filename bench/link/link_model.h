@@ -67,6 +67,8 @@ extern const struct link_settings link_settings_default;
 
 /* A direction that lets everything pass at once. |which|: 0 or 1, so that both have one seed and different fates. */
 void link_direction_open(struct link_direction *direction, uint64_t seed, unsigned which, uint64_t now_ns);
+/* Another random sequence from the next packet on; a restart begins it with packet 0. |which| as for open. */
+void link_direction_seed(struct link_direction *direction, uint64_t seed, unsigned which);
 /* The random sequence starts again with packet 0, the periods of blackouts at |now_ns|. */
 void link_direction_restart(struct link_direction *direction, uint64_t now_ns);
 /* From |now_ns| nothing passes for |duration_ns|; what is under way arrives. */

@@ -169,6 +169,21 @@ static void test_restart(void **state) {
     assert_int_equal(judge(&direction, start_ns).verdict, verdicts[i]);
 }
 
+static void test_another_seed_later_is_as_that_seed_from_the_start(void **state) {
+  (void)state;
+  struct link_direction seeded = direction_of("loss=10 burst_loss=10", 5);
+  struct link_direction fresh = direction_of("loss=10 burst_loss=10", 9);
+  unsigned differ = 0;
+  for (int i = 0; i < 1000; i++)
+    differ += judge(&seeded, start_ns).verdict != judge(&fresh, start_ns).verdict;
+  assert_true(differ > 100);
+  link_direction_seed(&seeded, 9, LINK_AB);
+  link_direction_restart(&seeded, start_ns);
+  link_direction_restart(&fresh, start_ns);
+  for (int i = 0; i < 1000; i++)
+    assert_int_equal(judge(&seeded, start_ns).verdict, judge(&fresh, start_ns).verdict);
+}
+
 static void test_delay_and_jitter_keep_the_order(void **state) {
   (void)state;
   struct link_direction direction = direction_of("delay=20 jitter=10", 3);
@@ -302,6 +317,7 @@ int main(void) {
       cmocka_unit_test(test_same_seed_same_fate),
       cmocka_unit_test(test_fate_follows_the_number),
       cmocka_unit_test(test_restart),
+      cmocka_unit_test(test_another_seed_later_is_as_that_seed_from_the_start),
       cmocka_unit_test(test_delay_and_jitter_keep_the_order),
       cmocka_unit_test(test_less_delay_overtakes_nothing),
       cmocka_unit_test(test_reordered_comes_later_and_is_overtaken),
