@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import BenchError
+
 PROC = Path("/proc")
 
 
@@ -54,7 +56,10 @@ class Usage:
 
     @classmethod
     def of(cls, pids):
-        return cls(sum(map(cpu_ns, pids)), sum(map(context_switches, pids)), sum(map(resident_bytes, pids)))
+        try:
+            return cls(sum(map(cpu_ns, pids)), sum(map(context_switches, pids)), sum(map(resident_bytes, pids)))
+        except (OSError, KeyError) as gone:
+            raise BenchError("a proxy has ended") from gone
 
 
 def usage_of(ends):
@@ -72,3 +77,15 @@ def spent(before, after):
     for what in ("cpu_ns", "switches", "rss"):
         figures[what] = sum(figures[f"{what}_{end}"] for end in after)
     return figures
+
+
+def machine_ticks(proc=PROC):
+    """What all cores have done since they began: (ticks in all, idle ones)."""
+    ticks = list(map(int, (proc / "stat").read_text().splitlines()[0].split()[1:9]))
+    return sum(ticks), ticks[3] + ticks[4]
+
+
+def machine_busy(before, after):
+    """The share of the machine that was in use between two machine_ticks()."""
+    everything = after[0] - before[0]
+    return 1 - (after[1] - before[1]) / everything if everything else 0.0

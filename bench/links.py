@@ -1,28 +1,65 @@
 """What is measured on links: a place between two namespaces (bench/link), and what users wait for there."""
 
 import dataclasses
-import json
-import subprocess
 import time
+import zlib
 
+import cpu
 from link.netns import ADDRESSES, DEVICE, Link, enter
-from processes import PROBE, PYTHON, start, stop
 from scenarios import TITLES, Scenario
 from stats import percentile
+from systems import SIZES
 
 PROFILES = ["lan", "metro", "transatlantic", "far", "lossy", "bad", "satellite", "blackout"]
 QUICK_PROFILES = ["lossy"]
 CONGESTION = ["bbr", "cubic"]
-LOSSES = [0, 0.1, 0.5, 1, 2, 5]  # per cent; on the link "lossy" with its own loss replaced
+LOSSES = [0, 0.5, 2, 5, 10]  # per cent; on the link "lossy" with its own loss replaced
 BLACKOUT_SECONDS = 3.0
-AFTER_BLACKOUT_SECONDS = 6.0
+AFTER_BLACKOUT_SECONDS = 5.0
+# (up to so many Mbit/s, transfers last this part of what a load on loopback does)
+TRANSFER_SHARES = [(50, 2.5), (100, 1.5), (200, 0.8), (float("inf"), 0.3)]
+GIVE_UP_SECONDS = 8.0  # a hundred responses at once, whatever they would need
 CPU_SHARE_MAX = 0.9  # of a core, for the emulator
-MANY_SECONDS = 10  # a hundred responses at once that take longer than this are left out
+PUNCTUAL_RTT = 0.002  # below it the emulator waits awake: 50 us more would be seen
+SETTLE_SECONDS = 0.3
+RESTART_SECONDS = 0.6  # and what System.restart() waits for
 
 
 def unwanted(stats):
     """Packets lost by the emulator's fault."""
     return sum(stats[way][why] for way in ("ab", "ba") for why in ("no_buffer", "device_dropped"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A link's name, round-trip time in seconds, rate and loss in per cent."""
+
+    name: str
+    rtt: float
+    mbit: float
+    loss: float
+
+    @classmethod
+    def of(cls, profile):
+        with Link(profile) as link:
+            settings = link.stats()["ab"]["settings"]
+        return cls(profile, 2 * settings["delay"] / 1000, settings["rate"], settings["loss"])
+
+    @property
+    def bdp(self):
+        """Bytes that fill it for a round trip."""
+        return int(self.mbit * 1e6 / 8 * self.rtt)
+
+    def about(self):
+        return {"rtt_ms": 1000 * self.rtt, "mbit": self.mbit, "loss": self.loss, "bdp": self.bdp}
+
+    @property
+    def files(self):
+        return {f"bdp-{self.name}": self.bdp}
+
+    def ideal(self, size):
+        """Seconds that so many bytes take at the link's rate."""
+        return size * 8 / self.mbit / 1e6
 
 
 class LinkPlace:
@@ -32,17 +69,13 @@ class LinkPlace:
     client_wan_address, server_address = ADDRESSES["a"], ADDRESSES["b"]
     server_host = ADDRESSES["b"]
 
-    def __init__(self, profile):
-        self.name = profile
+    def __init__(self, line):
+        self.line, self.name, self.rtt = line, line.name, line.rtt
         # The profile's own blackouts come at times that no measurement knows; they are ordered instead.
-        still = "blackout_ms=0 blackout_every_ms=0" if profile == "blackout" else ""
-        self.link = Link(profile, still)
-        settings = self.link.stats()["ab"]["settings"]
-        self.loss = settings["loss"]
-        self.rtt = 2 * settings["delay"] / 1000
-        self.mbit = settings["rate"]
-        self.tuning = {"initial_window": max(14720, int(self.mbit * 1e6 / 8 * self.rtt)),
-                       "initial_rtt": max(1, round(self.rtt * 1000))}
+        still = "blackout_ms=0 blackout_every_ms=0" if line.name == "blackout" else ""
+        self.link = Link(line.name, still, options=() if line.rtt < PUNCTUAL_RTT else ("--spin-us", "0"))
+        self.files = line.files
+        self.tuning = {"initial_window": max(14720, line.bdp), "initial_rtt": max(1, round(self.rtt * 1000))}
         for side in "ab":
             # The kernel remembers how TCP fared with an address; one system would learn from another.
             self.run(side, ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save"])
@@ -76,12 +109,24 @@ class LinkPlace:
         stats = self.link.stats()
         return stats["ab"]["delivered_bytes"] + stats["ba"]["delivered_bytes"]
 
-    def health(self, before):
-        """Whether the emulator itself was in time since `before`, its earlier stats()."""
+    def prepare(self, system, scenario, number):
+        """Before a measurement: the system's congestion control, a quiet link, and the losses of this round: the same
+        for all systems, others in each round."""
+        self.use_congestion(system.congestion)
+        self.settle()
+        self.link.command(f"reset {zlib.crc32(f'{self.name} {scenario.name} {number}'.encode())}")
+
+    def begin(self):
+        return self.link.stats(), cpu.machine_ticks()
+
+    def end(self, begun):
+        """How the emulator and the machine did in the measurement."""
+        before, ticks = begun
         now = self.link.stats()
         busy, seconds = (use(now) - use(before) for use in (lambda stats: stats["cpu_seconds"] - stats["spin_seconds"],
                                                             lambda stats: stats["seconds"]))
         return {"link_late_p99_us": now["late_us"]["p99"], "link_cpu_share": busy / seconds,
+                "machine_busy": cpu.machine_busy(ticks, cpu.machine_ticks()),
                 "link_saturated": int(busy / seconds > CPU_SHARE_MAX or unwanted(now) > unwanted(before))}
 
     def close(self):
@@ -89,13 +134,13 @@ class LinkPlace:
 
 
 def variants(kinds, quick=False):
-    """TCP's systems once with each algorithm; ptproxy also as it is without a hint about the link. A quick run has
-    only what decides."""
+    """TCP's pairs once with each algorithm, a caller without proxies with what the kernel takes by itself; ptproxy also
+    as it is without a hint about the link. A quick run has only what decides."""
     for kind in kinds:
         if quick and kind.name == "direct":
             continue
         if kind.tcp:
-            for name in CONGESTION:
+            for name in CONGESTION if kind.suffix else CONGESTION[-1:]:
                 yield dataclasses.replace(kind, name=f"{kind.name}-{name}", base=kind.program, congestion=name)
         else:
             yield kind
@@ -106,105 +151,106 @@ def variants(kinds, quick=False):
 # Measurements
 
 
-def on_link(measure):
-    """Starts when the link is quiet, with the system's congestion control, and says how the emulator did. The link's
-    random sequence goes on and on: were it reset, every round would lose the same packets and be no round."""
-    def measured(system, seconds):
-        place = system.place
-        place.use_congestion(system.congestion)
-        place.settle()
-        before = place.link.stats()
-        return {**measure(system, seconds), **place.health(before)}
-    return measured
-
-
 def times(results, what):
-    """Of a list of responses: median and 99th percentile of first byte and of all, in ms, and failures."""
-    good = [result for result in results if result.get("status") == 200]
-    found = {f"{what}_errors": len(results) - len(good)}
-    for name in ("first", "total") if good else ():
-        values = [1000 * result[name] for result in good]
+    """Of a list of responses: median and 99th percentile of first byte and of all, in ms. One that was given up counts
+    as if it had come then: the figure is at least so much, and `late` says of how many that is so."""
+    done = [result for result in results if result.get("status") == 200]
+    late = [result for result in results if "late" in result]
+    found = {f"{what}_errors": len(results) - len(done) - len(late), f"{what}_late": len(late)}
+    for name in ("first", "total") if done or late else ():
+        values = [1000 * result.get(name, result.get("late", 0)) for result in done + late]
         suffixes = {"": 50} if len(results) == 1 else {"_p50": 50, "_p99": 99}
         found |= {f"{what}_{name}{suffix}_ms": percentile(values, percent) for suffix, percent in suffixes.items()}
     return found
 
 
-def cold_responses(size, count):
-    """Nothing has been requested since the start."""
-    def measure(system, _seconds):
-        system.restart()
-        rows = system.probe("fetch", 100, paths=[f"/{size}"], count=count, timeout=40)
-        return times([row[0] for row in rows], "cold")
-    return on_link(measure)
+def responses(size, timeout):
+    """cold: the first since both ends were started. warm: the fourth."""
+    def measure(system):
+        row = system.probe("fetch", 5 * timeout, paths=[f"/{size}"] * 4, count=1, timeout=timeout)[0]
+        return {**times(row[:1], "cold"), **times(row[3:], "warm")}
+    return measure
 
 
-def warm_response(size):
-    """opened: only an empty response has passed since the start, so the tunnel is up. warm: three responses later."""
-    path = f"/{size}"
-
-    def measure(system, _seconds):
-        system.restart()
-        system.check()
-        row = system.probe("fetch", 200, paths=[path] * 4, count=1, timeout=40)[0]
-        return {**times(row[:1], "opened"), **times(row[3:], "warm")}
-    return on_link(measure)
+def responses_at_once(size, count, timeout):
+    """cold: as above, to `count` callers at once. warm: a second one to each."""
+    def measure(system):
+        rows = system.probe("fetch", 3 * timeout, paths=[f"/{size}"] * 2, count=count, timeout=timeout)
+        return {**times([row[0] for row in rows], "cold"), **times([row[1] for row in rows], "warm")}
+    return measure
 
 
-def warm_responses(size, count):
-    """A second response to each of `count` callers."""
-    def measure(system, _seconds):
-        rows = system.probe("fetch", 200, paths=[f"/{size}"] * 2, count=count, timeout=40)
-        return times([row[1] for row in rows], "warm")
-    return on_link(measure)
+def opened(size, timeout):
+    """Only an empty response has passed since the start: the tunnel is up, and silent."""
+    def measure(system):
+        row = system.probe("fetch", 2 * timeout, paths=[f"/{size}"], count=1, timeout=timeout)[0]
+        return times(row, "opened")
+    return measure
 
 
-def goodput_down(count, loss=None):
-    def measure(system, seconds):
+def fresh(system):
+    system.restart()
+
+
+def fresh_and_open(system):
+    system.restart()
+    system.check()
+
+
+def awake(system):
+    system.check()
+
+
+def many(size, count, seconds, timeout):
+    def measure(system):
+        return times(system.probe("many", seconds + 2 * timeout, path=f"/{size}", count=count, seconds=seconds,
+                                  timeout=timeout), "many")
+    return measure
+
+
+def goodput_down(count, skip, seconds, loss=None):
+    def measure(system):
         link = system.place.link
         if loss is not None:
             link.command(f"set loss={loss}")
         try:
-            system.check()
-            got = system.probe("download", seconds + 30, path="/100m", count=count, seconds=seconds)
+            got = system.probe("download", skip + seconds + 30, path="/100m", count=count, skip=skip, seconds=seconds)
         finally:
             if loss is not None:
-                link.command(f"set loss={system.place.loss}")
+                link.command(f"set loss={system.place.line.loss}")
         return {"mbit_s": 8 * got["bytes"] / got["seconds"] / 1e6}
-    return on_link(measure)
+    return measure
 
 
-def goodput_up(count):
+def goodput_up(count, skip, seconds):
     """Counted where it arrives: buffers on the way take megabytes at once."""
-    def measure(system, seconds):
-        system.check()
+    def measure(system):
+        host, port = system.address
+        system.caller.begin("upload", host=host, port=port, path="/sink", count=count, seconds=skip + seconds)
+        time.sleep(skip)
         before, began = system.origin.sunk(), time.monotonic()
-        system.probe("upload", seconds + 30, path="/sink", count=count, seconds=seconds)
+        system.caller.answer(seconds + 30)
         arrived, took = system.origin.sunk() - before, time.monotonic() - began
         return {"mbit_s": 8 * arrived / took / 1e6}
-    return on_link(measure)
+    return measure
 
 
-def small_beside_bulk(system, seconds):
-    system.check()
-    got = system.probe("beside", seconds + 30, path="/1k", bulk="/100m", seconds=seconds)
-    return {**times(got["requests"], "small"), "mbit_s": 8 * got["bytes"] / seconds / 1e6}
+def small_beside_bulk(seconds):
+    def measure(system):
+        got = system.probe("beside", seconds + 30, path="/1k", bulk="/100m", seconds=seconds)
+        return {**times(got["requests"], "small"), "mbit_s": 8 * got["bytes"] / seconds / 1e6}
+    return measure
 
 
-def after_blackout(system, _seconds):
+def after_blackout(system):
     """Requests every 100 ms before, in and after a blackout: from its end to the first response that comes then."""
-    system.check()
     seconds = 1 + BLACKOUT_SECONDS + AFTER_BLACKOUT_SECONDS
-    request = {"what": "paced", "host": system.address[0], "port": system.address[1], "path": "/1k",
-               "interval": 0.1, "seconds": seconds, "timeout": 30}
-    asker = start(system.place.command("client", [PYTHON, PROBE, json.dumps(request)]), stdout=subprocess.PIPE,
-                  text=True)
-    try:
-        time.sleep(1)
-        system.place.link.command(f"down {BLACKOUT_SECONDS * 1000:.0f}")
-        end = time.monotonic() + BLACKOUT_SECONDS
-        answers = json.loads(asker.communicate(timeout=seconds + 20)[0])
-    finally:
-        stop(asker)
+    host, port = system.address
+    system.caller.begin("paced", host=host, port=port, path="/1k", interval=0.1, seconds=seconds, timeout=30)
+    time.sleep(1)
+    system.place.link.command(f"down {BLACKOUT_SECONDS * 1000:.0f}")
+    end = time.monotonic() + BLACKOUT_SECONDS
+    answers = system.caller.answer(seconds + 20)
     done = [answer["start"] + answer["total"] for answer in answers if answer.get("status") == 200]
     later = [when - end for when in done if when > end]
     # What has not come by then takes at least so long.
@@ -219,40 +265,61 @@ def shown(*what):
     return [f"{state}_{name}_ms" for state in what for name in ("total", "first")] + [f"{what[-1]}_errors"]
 
 
-def shown_many(what):
-    return [f"{what}_{name}_ms" for name in ("total_p50", "total_p99", "first_p50")] + [f"{what}_errors"]
+def shown_many(*what):
+    return [f"{state}_{name}" for state in what
+            for name in ("total_p50_ms", "total_p99_ms", "first_p50_ms", "first_p99_ms", "late", "errors")]
 
 
-def responses(place):
-    pause, trips = 0.5 + 5 * place.rtt, 12 * place.rtt
-    for size, bytes_each in (("1k", 1000), ("100k", 100_000), ("1m", 1_000_000)):
-        title, quick = TITLES[size], size == "100k"
-        yield Scenario(f"cold-{size}", f"{title}, the first since the start", cold_responses(size, 1), pause + trips, 0,
-                       shown("cold"))
-        yield Scenario(f"warm-{size}", f"{title} in a tunnel that is up, and later", warm_response(size), pause + trips,
-                       pause + trips if quick else 0, shown("opened", "warm"))
-        transfer = 100 * bytes_each * 8 / place.mbit / 1e6
-        if transfer < MANY_SECONDS:
-            yield Scenario(f"cold-{size}-c100", f"{title}, 100 at once, the first since the start",
-                           cold_responses(size, 100), pause + trips + transfer, 0, shown_many("cold"))
-            yield Scenario(f"warm-{size}-c100", f"{title}, 100 at once", warm_responses(size, 100),
-                           trips + 2 * transfer, 0, shown_many("warm"))
+def waited_for(line):
+    """Scenarios of responses, each from a fresh start of both proxies. What takes several times as long as the link
+    needs is given up."""
+    start, trip = SETTLE_SECONDS + RESTART_SECONDS + 3 * line.rtt, line.rtt
+    for size in ("1k", "100k", "1m"):
+        title, ideal, ideal_100 = TITLES[size], line.ideal(SIZES[size]), line.ideal(100 * SIZES[size])
+        yield Scenario(f"response-{size}", f"{title}, the first since the start and the fourth",
+                       responses(size, 8 + 10 * trip + 5 * ideal), 13 * trip + 4 * ideal, shown("cold", "warm"),
+                       prepare=fresh, prepare_seconds=start)
+        patience = min(3 + 10 * trip + 1.5 * ideal_100, GIVE_UP_SECONDS)
+        yield Scenario(f"response-{size}-c100", f"{title}, 100 at once, the first since the start and the second",
+                       responses_at_once(size, 100, patience), min(8 * trip + 2.5 * ideal_100, 2 * patience),
+                       shown_many("cold", "warm"), prepare=fresh, prepare_seconds=start,
+                       mbit=line.mbit if size != "1k" else 5, rounds=1 if size == "1m" else 0)
+    yield Scenario("opened-100k", "100 KB, the first in a tunnel that is up and silent",
+                   opened("100k", 8 + 10 * trip), 4 * trip, shown("opened"), prepare=fresh_and_open,
+                   prepare_seconds=start + 3 * trip, quick=True)
+    yield Scenario("opened-bdp", "bandwidth x round trip of bytes, the first in such a tunnel",
+                   opened(f"bdp-{line.name}", 8 + 10 * trip), 6 * trip, shown("opened"), prepare=fresh_and_open,
+                   prepare_seconds=start + 3 * trip)
 
 
-def on_links(place):
-    """The scenarios of one link. Transfers last 12 round trips at least."""
-    if place.name == "blackout":
-        yield Scenario("blackout", f"{BLACKOUT_SECONDS:.0f} s without the link", on_link(after_blackout), 12, 0,
-                       ["recovery_ms", "answers_after", "errors"])
-        return
-    yield from responses(place)
-    long = max(4, 12 * place.rtt)
+def transfers(line, seconds):
+    """The first part of a transfer is left out; the rest lasts 5 round trips at least. What fast links carry in that
+    time is much, and little to wait for."""
+    share = next(share for mbit, share in TRANSFER_SHARES if line.mbit <= mbit)
+    long = max(share * seconds, 5 * line.rtt)
+    skip = long / 3
+    usual = {"prepare": awake, "prepare_seconds": SETTLE_SECONDS + line.rtt, "mbit": line.mbit}
     for count in (1, 10):
-        yield Scenario(f"down-{count}", f"goodput, downloads: {count}", goodput_down(count), long + 0.5, 0, ["mbit_s"])
-        yield Scenario(f"up-{count}", f"goodput, uploads: {count}", goodput_up(count), long + 0.5, 0, ["mbit_s"])
-    yield Scenario("beside", "1 KB beside a download", on_link(small_beside_bulk), long + 0.5, 0,
-                   ["small_total_p50_ms", "small_total_p99_ms", "small_errors", "mbit_s"])
-    if place.name == "lossy":
+        yield Scenario(f"down-{count}", f"goodput, downloads: {count}", goodput_down(count, skip, long), skip + long,
+                       ["mbit_s"], **usual)
+        yield Scenario(f"up-{count}", f"goodput, uploads: {count}", goodput_up(count, skip, long), skip + long,
+                       ["mbit_s"], **usual)
+    yield Scenario("beside", "1 KB beside a download", small_beside_bulk(skip + long), skip + long,
+                   ["small_total_p50_ms", "small_total_p99_ms", "small_errors", "mbit_s"], **usual)
+    yield Scenario("many-10k", "10 KB, 50 at once", many("10k", 50, long, 4 + 8 * line.rtt), long + 2 * line.rtt,
+                   shown_many("many"), **usual)
+    if line.name == "lossy":
         for loss in LOSSES:
-            yield Scenario(f"loss-{loss:g}", f"goodput of one download at {loss:g} % loss", goodput_down(1, loss),
-                           long + 0.5, 0, ["mbit_s"])
+            yield Scenario(f"loss-{loss:g}", f"goodput of one download at {loss:g} % loss",
+                           goodput_down(1, skip, long, loss), skip + long, ["mbit_s"], **usual)
+
+
+def on_links(line, seconds):
+    """The scenarios of one link. `seconds`: what a load on loopback would take."""
+    if line.name == "blackout":
+        yield Scenario("blackout", f"{BLACKOUT_SECONDS:.0f} s without the link", after_blackout,
+                       1 + BLACKOUT_SECONDS + AFTER_BLACKOUT_SECONDS, ["recovery_ms", "answers_after", "errors"],
+                       prepare=awake, prepare_seconds=SETTLE_SECONDS + line.rtt)
+        return
+    yield from waited_for(line)
+    yield from transfers(line, seconds)

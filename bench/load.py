@@ -1,6 +1,7 @@
 """wrk and ab: what they are called with and what they say."""
 
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -11,7 +12,8 @@ TIMEOUT_SECONDS = 30  # beyond what the load is to last
 
 
 def wrk_command(address, connections, seconds, *request):
-    return ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s",
+    """wrk takes whole seconds only: it is told a longer time and is interrupted, upon which it says what it has."""
+    return ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{math.ceil(seconds) + 1}s",
             "--timeout", "30s", "--script", str(BENCH / "wrk.lua"), f"http://{address[0]}:{address[1]}", "--", *request]
 
 
@@ -32,12 +34,12 @@ def parse_wrk(text):
 
 def wrk(place, address, connections, seconds, *request):
     command = wrk_command(address, connections, seconds, *map(str, request))
-    return parse_wrk(run(place.command("client", command), seconds + TIMEOUT_SECONDS))
+    return parse_wrk(run(place.command("client", command), seconds + TIMEOUT_SECONDS, enough=seconds))
 
 
-def ab_command(address, path, connections, seconds, percentiles):
-    """Without -k: every request on a connection of its own."""
-    return ["ab", "-q", "-d", "-S", "-r", "-s", "30", "-c", str(connections), "-t", str(max(1, round(seconds))), "-n",
+def ab_command(address, path, connections, seconds, percentiles, keep_alive=False):
+    """Without keep_alive every request has a connection of its own."""
+    return ["ab", *(["-k"] if keep_alive else []), "-q", "-d", "-S", "-r", "-s", "30", "-c", str(connections), "-t", str(max(1, round(seconds))), "-n",
             "1000000", "-e", str(percentiles), f"http://{address[0]}:{address[1]}{path}"]
 
 
@@ -59,9 +61,9 @@ def parse_ab(text, percentiles):
             "errors": int(number("Failed requests") + number("Non-2xx responses"))}
 
 
-def ab(place, address, path, connections, seconds):
+def ab(place, address, path, connections, seconds, keep_alive=False):
     with tempfile.TemporaryDirectory() as directory:
         percentiles = Path(directory, "percentiles")
-        text = run(place.command("client", ab_command(address, path, connections, seconds, percentiles)),
-                   seconds + TIMEOUT_SECONDS)
+        command = ab_command(address, path, connections, seconds, percentiles, keep_alive)
+        text = run(place.command("client", command), seconds + TIMEOUT_SECONDS)
         return parse_ab(text, percentiles.read_text())

@@ -17,7 +17,7 @@ plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size
 
 
 def style(system):
-    base = system.removesuffix("-bbr").removesuffix("-cubic")
+    base = re.sub("-(bbr|cubic|t2)$", "", system)
     return {"color": COLOURS.get(base, "black"), "linestyle": "--" if system.endswith("-cubic") else "-"}
 
 
@@ -94,8 +94,18 @@ def lines(rows, place, prefix, figure_name, systems):
     return found
 
 
-def goodput(_results, rows, directory):
-    found = lines(rows, "lossy", "loss-", "mbit_s", rows.systems("lossy"))
+def with_own_loss(results, rows, found):
+    """The link's own loss was measured as a download among others."""
+    own = results["links"].get("lossy", {}).get("loss")
+    for system in rows.systems("lossy", "down-1") if own is not None else ():
+        row = rows.get("lossy", "down-1", system, "mbit_s")
+        if row and system in found:
+            found[system] = sorted([*found[system], (own, row["median"])])
+    return found
+
+
+def goodput(results, rows, directory):
+    found = with_own_loss(results, rows, lines(rows, "lossy", "loss-", "mbit_s", rows.systems("lossy")))
     if found:
         figure, axes = plt.subplots(figsize=(7, 4))
         for system, points in found.items():
@@ -105,15 +115,25 @@ def goodput(_results, rows, directory):
         yield save(figure, directory, "goodput-by-loss.svg")
 
 
-def memory(_results, rows, directory):
-    found = lines(rows, "loopback", "memory-", "rss_mb", rows.systems("loopback"))
+def by_connections(rows, directory, prefix, figure_name, name, **words):
+    """Lines over the number of connections, both axes logarithmic."""
+    found = lines(rows, "loopback", prefix, figure_name, rows.systems("loopback"))
     if found:
         figure, axes = plt.subplots(figsize=(7, 4))
         for system, points in found.items():
             axes.plot(*zip(*points), label=system, marker=".", **style(system))
-        axes.set(xlabel="open connections", ylabel="resident MB, both ends", title="memory", ylim=(0, None))
+        axes.set(xscale="log", yscale="log", **words)
         axes.legend()
-        yield save(figure, directory, "memory.svg")
+        yield save(figure, directory, name)
+
+
+def memory(_results, rows, directory):
+    yield from by_connections(rows, directory, "open-", "rss_mb", "memory.svg", xlabel="open connections",
+                              ylabel="resident MB, both ends", title="memory")
+    yield from by_connections(rows, directory, "open-", "cpu_us_request", "cpu-open.svg", xlabel="open connections",
+                              ylabel="CPU us", title="CPU per 1 KB request beside open connections")
+    yield from by_connections(rows, directory, "get-1k-c", "cpu_us_request", "cpu-concurrency.svg",
+                              xlabel="requests at once", ylabel="CPU us", title="CPU per 1 KB request")
 
 
 def draw(results, rows, directory):

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""probe.py JSON: the caller of what wrk and ab cannot measure. It runs beside the callers' proxy and knows nothing else
-of the bench. The JSON object names what to do (a function below) and its arguments; the answer is JSON too.
+"""probe.py: the caller of what wrk and ab cannot measure. It runs beside the callers' proxy and knows nothing else of
+the bench. Each line of input is a JSON object that names what to do (a function below) and its arguments; the answer is
+a line of JSON too. It ends with its input.
 
 Times are seconds of CLOCK_MONOTONIC, which all namespaces share.
 """
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -20,7 +22,7 @@ class Caller:
 
     def __init__(self, host, port):
         self.host, self.port = host, port
-        self.reader = self.writer = None
+        self.reader = self.writer = self.first = None
 
     async def connect(self):
         self.reader, self.writer = await asyncio.open_connection(self.host, self.port, limit=1 << 20)
@@ -29,7 +31,8 @@ class Caller:
         """At once, with what is in the socket's buffer: nothing of this measurement is to go on in the next."""
         if self.writer:
             connection = self.writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):  # it may be gone
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.writer.transport.abort()
 
     async def head(self):
@@ -64,18 +67,22 @@ class Caller:
         start = time.monotonic()
         self.writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
         status, length = await self.head()
-        first = time.monotonic()
+        self.first = time.monotonic() - start
         await self.body(length, count)
-        return {"start": start, "first": first - start, "total": time.monotonic() - start, "status": status}
+        return {"start": start, "first": self.first, "total": time.monotonic() - start, "status": status}
 
 
 async def attempt(caller, path, timeout):
+    """What get() returns. When the time is up, what is known by then: `first`, if that byte has come, and as `late` how
+    long it has taken so far."""
+    caller.first, start = None, time.monotonic()
     try:
         return await asyncio.wait_for(caller.get(path), timeout)
     except (OSError, EOFError, ValueError, asyncio.TimeoutError) as error:
         caller.close()
         caller.writer = None
-        return {"error": repr(error)}
+        late = {"late": time.monotonic() - start} if isinstance(error, asyncio.TimeoutError) else {}
+        return {"error": repr(error), **late, **({"first": caller.first} if caller.first and late else {})}
 
 
 async def fetch(host, port, paths, count, timeout):
@@ -101,28 +108,36 @@ async def repeat(caller, path, count):
             await asyncio.sleep(0.05)
 
 
-async def for_a_while(tasks, seconds):
+async def for_a_while(tasks, *seconds):
+    """Runs the tasks; hands over control after each of these times, and ends them."""
     running = [asyncio.ensure_future(task) for task in tasks]
-    await asyncio.sleep(seconds)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    for time_each in seconds:
+        await asyncio.sleep(time_each)
+        yield
+    await end_all(running)
 
 
-async def download(host, port, path, count, seconds):
-    """Bytes that `count` callers get in that time."""
-    got = [0]
+async def end_all(tasks):
+    """Again and again: a task that is told so at the moment when what it waits for comes may not hear it."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.2)
+
+
+async def download(host, port, path, count, skip, seconds):
+    """Bytes that `count` callers get in `seconds`, the time `skip` before them left out."""
+    got, marks = [0], []
 
     def add(size):
         got[0] += size
 
     callers = [Caller(host, port) for _ in range(count)]
-    start = time.monotonic()
-    await for_a_while([repeat(caller, path, add) for caller in callers], seconds)
-    seconds = time.monotonic() - start
+    async for _ in for_a_while([repeat(caller, path, add) for caller in callers], skip, seconds):
+        marks.append((got[0], time.monotonic()))
     for caller in callers:
         caller.close()
-    return {"bytes": got[0], "seconds": seconds}
+    return {"bytes": marks[1][0] - marks[0][0], "seconds": marks[1][1] - marks[0][1]}
 
 
 async def send_for_ever(caller, path):
@@ -138,15 +153,16 @@ async def send_for_ever(caller, path):
 async def upload(host, port, path, count, seconds):
     """`count` callers send as fast as they can."""
     callers = [Caller(host, port) for _ in range(count)]
-    await for_a_while([send_for_ever(caller, path) for caller in callers], seconds)
+    async for _ in for_a_while([send_for_ever(caller, path) for caller in callers], seconds):
+        pass
     for caller in callers:
         caller.close()
     return {}
 
 
 async def beside(host, port, path, bulk, seconds):
-    """Small requests on four connections, 20 a second each at most, while another one downloads `bulk`; their times."""
-    big, small = Caller(host, port), [Caller(host, port) for _ in range(4)]
+    """Small requests on ten connections, 20 a second each at most, while another one downloads `bulk`; their times."""
+    big, small = Caller(host, port), [Caller(host, port) for _ in range(10)]
     found, got = [], [0]
 
     def add(size):
@@ -157,7 +173,8 @@ async def beside(host, port, path, bulk, seconds):
             found.append(await attempt(caller, path, seconds))
             await asyncio.sleep(0.05)
 
-    await for_a_while([repeat(big, bulk, add), *map(ask, small)], seconds)
+    async for _ in for_a_while([repeat(big, bulk, add), *map(ask, small)], seconds):
+        pass
     for caller in [big, *small]:
         caller.close()
     return {"requests": found, "bytes": got[0]}
@@ -176,30 +193,96 @@ async def paced(host, port, path, interval, seconds, timeout):
     while time.monotonic() < end:
         tasks.append(asyncio.ensure_future(one()))
         await asyncio.sleep(interval)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end_all(tasks)
     return found
 
 
-async def hold(host, port, path, count, seconds):
-    """Opens `count` connections, a request on each, tells so, and keeps them open for a while."""
-    callers = [Caller(host, port) for _ in range(count)]
-    good = 0
-    for start in range(0, count, 50):
-        answers = await asyncio.gather(*(attempt(caller, path, 10) for caller in callers[start:start + 50]))
-        good += sum(answer.get("status") == 200 for answer in answers)
-    print(json.dumps({"open": good}), flush=True)
-    await asyncio.sleep(seconds)
+async def many(host, port, path, count, seconds, timeout):
+    """`count` callers, each with one request after the other; none is begun after `seconds`, and all that were are
+    waited for until their timeout."""
+    callers, end = [Caller(host, port) for _ in range(count)], time.monotonic() + seconds
+
+    async def one(caller):
+        found = []
+        while time.monotonic() < end:
+            found.append(await attempt(caller, path, timeout))
+        return found
+
+    results = await asyncio.gather(*map(one, callers))
     for caller in callers:
         caller.close()
+    return [result for row in results for result in row]
+
+
+held = {}  # port -> connections
+
+
+def response(connection):
+    """The status of a response with a length; its body is read."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(PIECE)
+        if not more:
+            raise EOFError
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    got = len(body)
+    while got < length:
+        more = connection.recv(PIECE)
+        if not more:
+            raise EOFError
+        got += len(more)
+    return int(head.split()[1])
+
+
+def opened(host, port, path):
+    """A connection with one response behind it; None: it could not be had."""
+    try:
+        connection = socket.create_connection((host, port), timeout=10)
+    except OSError:
+        return None
+    try:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+        if response(connection) == 200:
+            return connection
+    except (OSError, EOFError, StopIteration):
+        pass
+    connection.close()
+    return None
+
+
+async def hold(host, port, path, count):
+    """Opens connections, a request on each, until `count` are open; they stay so. How many there are, and how many
+    could not be had."""
+    mine, failed = held.setdefault(port, []), 0
+    while len(mine) + failed < count:
+        connection = opened(host, port, path)
+        if connection:
+            mine.append(connection)
+        else:
+            failed += 1
+    return {"open": len(mine), "refused": failed}
+
+
+async def release(port):
+    """Closes what hold() has opened."""
+    for connection in held.pop(port, []):
+        connection.close()
     return {}
 
 
+WHAT = {one.__name__: one for one in (fetch, download, upload, beside, paced, many, hold, release)}
+
+
 def main():
-    request = json.loads(sys.argv[1])
-    what = {"fetch": fetch, "download": download, "upload": upload, "beside": beside, "paced": paced, "hold": hold}
-    print(json.dumps(asyncio.run(what[request.pop("what")](**request))))
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = asyncio.run(WHAT[request.pop("what")](**request))
+        except Exception as error:  # whoever asked decides what it means
+            answer = {"failed": repr(error)}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Processes that a run starts: each in a directory of its own with a log, and none outlives the run."""
 
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,14 +24,20 @@ class BenchError(Exception):
     pass
 
 
-def start(command, **options):
-    return subprocess.Popen([*WITH_US, *map(str, command)], stdin=subprocess.DEVNULL, start_new_session=True, **options)
+def start(command, stdin=subprocess.DEVNULL, **options):
+    return subprocess.Popen([*WITH_US, *map(str, command)], stdin=stdin, start_new_session=True, **options)
 
 
-def run(command, timeout, **options):
-    """The output of a command that must succeed; it is ended if we are interrupted."""
+def run(command, timeout, enough=None, **options):
+    """The output of a command that must succeed; it is ended if we are interrupted. After `enough` seconds it is told
+    by SIGINT to come to its end."""
     process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     try:
+        if enough is not None:
+            try:
+                process.wait(enough)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as late:
         raise BenchError(f"{command[0]}: not done after {timeout:.0f} s") from late
@@ -62,10 +70,54 @@ def port_listens(pid, port, protocol):
     return False
 
 
+class Caller:
+    """bench/probe.py as a process that stays: a new one for each question would cost more CPU than what it measures.
+    `command` makes a command run where the callers are."""
+
+    def __init__(self, command):
+        self.command, self.process = command, None
+
+    def begin(self, what, **options):
+        if self.process is None:
+            self.process = start(self.command([PYTHON, PROBE]), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            self.process.stdin.write(json.dumps({"what": what, **options}).encode() + b"\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, ValueError) as gone:
+            raise BenchError("the caller has ended") from gone
+
+    def answer(self, within):
+        """What the question that was begun last has found; after a failure the caller starts anew."""
+        ready, _, _ = select.select([self.process.stdout], [], [], within)
+        line = self.process.stdout.readline() if ready else b""
+        answer = json.loads(line) if line else {"failed": "nothing was said" if ready else f"not in {within:.0f} s"}
+        if isinstance(answer, dict) and "failed" in answer:
+            self.stop()
+            raise BenchError(f"probe: {answer['failed']}")
+        return answer
+
+    def ask(self, what, within, **options):
+        self.begin(what, **options)
+        return self.answer(within)
+
+    def stop(self):
+        if self.process is not None:
+            process, self.process = self.process, None
+            stop(process)
+            process.stdin.close()
+            process.stdout.close()
+
+    def abort(self):
+        """From another thread: the answer that somebody waits for does not come any more."""
+        process = self.process
+        if process is not None:
+            process.kill()
+
+
 class Service:
     """A process that listens on `ports`, pairs of port and protocol."""
 
-    def __init__(self, command, directory, ports, environment=None, patience=15):
+    def __init__(self, command, directory, ports, environment=None, patience=40):
         directory.mkdir(parents=True, exist_ok=True)
         self.name, self.ports, self.log = directory.name, ports, directory / "log"
         with open(self.log, "ab") as log:
@@ -91,7 +143,7 @@ class Service:
                 raise BenchError(f"{self.name} has ended with {self.process.returncode}: {self.said()}")
             if time.monotonic() > end:
                 raise BenchError(f"{self.name} is not ready after {patience} s: {self.said()}")
-            time.sleep(0.01)
+            time.sleep(0.02)
 
     def alive(self):
         return self.process.poll() is None

@@ -2,8 +2,10 @@
 
 import json
 
+import goals
+from plan import clock
 from processes import say
-from stats import summarise
+from stats import summarise, tabulate
 from systems import REFERENCES
 
 UNITS = {
@@ -13,6 +15,7 @@ UNITS = {
     "rss_mb_client": "client MB", "rss_mb_server": "server MB", "errors": "errors", "mbit_s": "Mbit/s",
     "recovery_ms": "first response ms", "answers_after": "responses",
 }
+OURS = ("ptproxy", "ptproxy-t2")
 # What a reader wants to know first: scenario, figure, words. The first ones are of loopback, the others of every link.
 LOOPBACK_HEADLINES = [
     ("get-1k-c64", "cpu_us_request", "CPU us per 1 KB request, 64 connections"),
@@ -21,12 +24,16 @@ LOOPBACK_HEADLINES = [
     ("get-1k-c1", "p50_ms", "median ms of 1 KB, 1 connection"),
     ("get-1k-c64", "requests_s", "requests/s of 1 KB, 64 connections"),
     ("get-1m-c16", "mb_s", "MB/s down, 1 MB, 16 connections"),
-    ("memory-1000", "rss_mb", "resident MB with 1000 open connections"),
+    ("open-1000", "rss_mb", "resident MB with 1000 open connections"),
+    ("open-10000", "rss_mb", "resident MB with 10 000 open connections"),
+    ("open-10000", "cpu_us_request", "CPU us per 1 KB request beside them"),
 ]
 LINK_HEADLINES = [
-    ("cold-100k", "cold_total_ms", "first 100 KB after the start, ms"),
-    ("warm-100k", "opened_total_ms", "first 100 KB in an open tunnel, ms"),
-    ("warm-100k", "warm_total_ms", "100 KB later, ms"),
+    ("response-100k", "cold_total_ms", "first 100 KB after the start, ms"),
+    ("opened-100k", "opened_total_ms", "first 100 KB in an open tunnel, ms"),
+    ("response-100k", "warm_total_ms", "100 KB later, ms"),
+    ("many-10k", "many_total_p50_ms", "10 KB, 50 at once, p50 ms"),
+    ("many-10k", "many_total_p99_ms", "10 KB, 50 at once, p99 ms"),
     ("down-1", "mbit_s", "one download, Mbit/s"),
     ("up-1", "mbit_s", "one upload, Mbit/s"),
     ("beside", "small_total_p99_ms", "p99 of 1 KB beside a download, ms"),
@@ -52,6 +59,8 @@ def table(heads, rows):
 
 
 def unit(figure):
+    if figure.endswith(("_late", "_errors")):
+        return figure.replace("_late", " given up").replace("_", " ")
     return UNITS.get(figure, figure.removesuffix("_ms").replace("_", " ") + (" ms" if figure.endswith("_ms") else ""))
 
 
@@ -79,20 +88,21 @@ class Rows:
 
 
 def references(systems):
-    """nginx and HAProxy, and on links each of their variants."""
-    return [name for name in unique(systems) if name.split("-")[0] in REFERENCES]
+    """nginx and HAProxy, and each of their variants on links and with two workers."""
+    return [name for name in unique(systems) if base(name) in REFERENCES]
 
 
 def summary_table(rows, place, headlines):
     """A line for each headline, a column for each system, and ours as a ratio of the references'."""
     systems = rows.systems(place)
-    to = references(systems) if "ptproxy" in systems else []
+    mine = next((name for name in systems if name in OURS), None)
+    to = references(systems) if mine else []
     body = []
     for scenario, figure, words in headlines:
         found = {system: rows.get(place, scenario, system, figure) for system in systems}
         if not any(found.values()):
             continue
-        ours = found.get("ptproxy")
+        ours = found.get(mine)
         ratios = [ours["to"].get(name) if ours else None for name in to]
         body.append([words, *(cell(row) if row else "" for row in found.values()),
                      *(f"{ratio['median']:.2f} ±{ratio['spread']:.0f}%" if ratio else "" for ratio in ratios)])
@@ -124,17 +134,56 @@ def head(results):
         yield ""
     yield (f"`{results['command']}` on {results['date']}, commit {results['commit']}: {machine['cpu']}, "
            f"{machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, Linux {machine['kernel']}; load "
-           f"average {results['load_average']['start']:.1f} before and {results['load_average']['end']:.1f} after.")
+           f"average {results['load_average']['start']:.1f} before and {results['load_average']['end']:.1f} after; took "
+           f"{clock(results['seconds'])}.")
     yield ""
     yield (f"Medians of {rounds} rounds in turns; ±: half the distance of the quartiles. CPU, memory and switches are "
            "of both proxies together. Ratios are medians of the ratios of each round; below 1, ptproxy needs less. "
-           "Every pair: TLS 1.3, both ends authenticated, one worker each. On links, `-bbr` and `-cubic` are TCP's "
-           "congestion control; `ptproxy` knows bandwidth and delay (`initial_window`), `ptproxy-untuned` does not.")
+           "Every pair: TLS 1.3, both ends authenticated, one worker each, two where a name ends in `-t2`. On links, "
+           "`-bbr` and `-cubic` are TCP's congestion control; `ptproxy` knows bandwidth and delay (`initial_window`), "
+           "`ptproxy-untuned` does not. Systems lose the same packets of a round; several links run at the same time.")
     yield ""
     yield from table(["system", "version", "between the ends"],
                      [[name, kind["version"], kind["wire"]] for name, kind in results["systems"].items()] +
                      [[name, "**missing**", why.replace("\n", " ")] for name, why in results["missing"].items()])
     yield ""
+
+
+def value(what):
+    return "" if what is None else number(what)
+
+
+def goal_cells(goal):
+    return [value(goal.limit), value(goal.reached) + (f" {goal.note}" if goal.note else ""), goal.verdict]
+
+
+def base(system):
+    return system.split("-")[0]
+
+
+def goal_tables(results, table_of):
+    """What was to be reached, beside what was: the tables of the design."""
+    yield "## Figures to reach"
+    yield ""
+    rows = []
+    for peer, costs, (request, megabyte) in goals.against_peers(table_of):
+        rows.append([peer, *(value(cost) for cost in costs), *goal_cells(request), *goal_cells(megabyte)])
+    yield from table(["CPU on loopback, one worker each", "us / 1 KB request", "ms / MB", "goal", "ptproxy /", "reached",
+                      "goal per MB", "ptproxy /", "reached"], rows)
+    yield ""
+    systems = unique(sample["system"] for sample in results["samples"] if sample["place"] in ("lossy", "far"))
+    others = [name for name in systems if name != "ptproxy" and base(name) != "direct"]
+    if systems:
+        rows = [[goal.words, *goal_cells(goal), *(value(found[name]) for name in others)]
+                for goal, found in goals.on_links(table_of, systems)]
+        yield from table(["on a link, tunnel up, nothing sent before", "goal", "ptproxy", "reached", *others], rows)
+        yield ""
+    rows = [[goal.words, *goal_cells(goal)] for goal in goals.further(table_of, results["links"])]
+    yield from table(["further", "goal", "ptproxy", "reached"], rows)
+    yield ""
+
+
+MACHINE_BUSY = 0.95  # beyond it, what waits for a core is measured too
 
 
 def faults(results):
@@ -149,10 +198,18 @@ def faults(results):
     if late:
         yield f"**The link emulator had not enough CPU in {len(late)} measurements: they say less than they seem to.**"
         yield ""
+    far = [sample["figures"]["machine_busy"] for sample in results["samples"] if "machine_busy" in sample["figures"]]
+    if far:
+        over = sum(busy > MACHINE_BUSY for busy in far)
+        yield (f"On links, the machine was busy to {100 * sum(far) / len(far):.0f} % (mean of {len(far)} measurements), "
+               f"of which the bench was {100 * results.get('links_cpu_share', 0):.0f}; in {over} of them it was busy to "
+               f"more than {100 * MACHINE_BUSY:.0f} %, which lengthens times by some ms.")
+        yield ""
 
 
 def markdown(results, rows, plots):
     yield from head(results)
+    yield from goal_tables(results, tabulate(results["samples"]))
     for place in rows.places():
         lines = summary_table(rows, place, LOOPBACK_HEADLINES if place == "loopback" else LINK_HEADLINES)
         yield from [*lines, ""] if lines else []

@@ -1,23 +1,27 @@
 """Runs a plan: places, scenarios, systems in turns; shows how far it is and keeps what was measured."""
 
+import collections
 import contextlib
 import datetime
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import certificates
-import links
+import load
 import scenarios
 import systems
-from processes import TOP, BenchError, say
+from plan import START_SECONDS, WARM_UP_SECONDS, clock
+from processes import TOP, BenchError, Caller, say
 
-MEASURE_OVERHEAD_SECONDS = 0.4  # beyond what a scenario says: programs start, connections are made
-START_SECONDS = 2  # to start a system
+SHOW_SECONDS = 5  # between two lines of progress
+LINK_LIGHTEST = 5.0  # Mbit/s that a measurement on a link counts as, at least
 
 
 def available(names):
@@ -37,69 +41,28 @@ def available(names):
     return kinds, missing
 
 
-class Plan:
-    """`parts`: (name of a place, what makes it, kinds, [(scenario, seconds)])."""
-
-    def __init__(self, kinds, profiles, loopback, rounds, wanted, quick=False):
-        self.rounds, self.parts = rounds, []
-        if loopback:
-            self.add("loopback", systems.Loopback, kinds, scenarios.on_loopback(), wanted)
-        if profiles:
-            done = subprocess.run([TOP / "tools/build", "release", "link-emulator"], cwd=TOP, capture_output=True)
-            if done.returncode != 0:
-                raise BenchError(f"tools/build: {done.stdout.decode()[-500:]}")
-        for profile in profiles:
-            place = links.LinkPlace(profile)
-            try:
-                found = list(links.on_links(place))
-            finally:
-                place.close()
-            self.add(profile, lambda profile=profile: links.LinkPlace(profile), list(links.variants(kinds, quick)),
-                     found, wanted)
-
-    def add(self, name, make, kinds, found, wanted):
-        chosen = [(scenario, wanted(scenario)) for scenario in found]
-        chosen = [(scenario, seconds) for scenario, seconds in chosen if seconds]
-        if chosen and kinds:
-            self.parts.append((name, make, kinds, chosen))
-
-    def seconds(self):
-        return sum(self.part_seconds(part) for part in self.parts)
-
-    def part_seconds(self, part):
-        _, _, kinds, chosen = part
-        one = sum(seconds + MEASURE_OVERHEAD_SECONDS for _, seconds in chosen)
-        return len(kinds) * (START_SECONDS + self.rounds * one)
-
-    def __str__(self):
-        lines = []
-        for part in self.parts:
-            name, _, kinds, chosen = part
-            lines += [f"{name}: {' '.join(kind.name for kind in kinds)}; about {clock(self.part_seconds(part))}"]
-            lines += [f"  {scenario.name:16} {scenario.title}" for scenario, _ in chosen]
-        return "\n".join([*lines, f"{self.rounds} rounds, about {clock(self.seconds())}"])
-
-
-def clock(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-
-
 class Progress:
     """How long the rest takes: as the plan says, corrected by how the plan has done so far."""
 
     def __init__(self, total):
         self.total, self.planned, self.began = total, 0.0, time.monotonic()
+        self.shown, self.lock = 0.0, threading.Lock()
 
     def done(self, seconds):
-        self.planned += seconds
+        with self.lock:
+            self.planned += seconds
 
     def left(self):
         elapsed = time.monotonic() - self.began
         pace = elapsed / self.planned if self.planned > self.total / 50 else 1.0
         return max(0.0, self.total - self.planned) * pace
 
-    def show(self, text):
+    def show(self, text, always=False):
+        """A line now and then; links would write one every moment."""
+        with self.lock:
+            if not always and time.monotonic() - self.shown < SHOW_SECONDS:
+                return
+            self.shown = time.monotonic()
         share = min(1.0, self.planned / self.total) if self.total else 1.0
         say(f"{share:4.0%}  {clock(self.left())} left  {text}")
 
@@ -117,28 +80,44 @@ def commit():
     return said.stdout.strip()
 
 
+class Stopped(Exception):
+    """The run is to end."""
+
+
 class Results:
-    def __init__(self, command, kinds, missing):
-        self.head = {"command": command, "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    """What has been measured. Lanes add to it at the same time."""
+
+    def __init__(self, command, kinds, missing, lines=()):
+        self.head = {"links": {line.name: line.about() for line in lines},
+                     "command": command, "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
                      "machine": machine(), "commit": commit(), "missing": missing,
                      "systems": {kind.name: {"version": systems.version(kind), "wire": kind.wire} for kind in kinds}}
-        self.partial = False
+        self.partial, self.stopping, self.began = False, False, time.monotonic()
         self.load = {"start": os.getloadavg()[0]}
         self.samples, self.failures, self.titles = [], [], {}
 
-    def add(self, place, scenario, system, number, figures):
-        self.titles[scenario.name] = {"title": scenario.title, "shows": scenario.shows}
-        self.samples.append({"place": place, "scenario": scenario.name, "system": system, "round": number,
-                             "figures": figures})
+    def add(self, place, scenario, system, number, found):
+        """`found`: figures, or those of each of the scenario's parts. What the place adds is in `found` already."""
+        for name, title in scenario.titles().items():
+            self.titles[name] = {"title": title, "shows": scenario.shows}
+            self.samples.append({"place": place, "scenario": name, "system": system, "round": number,
+                                 "figures": found[name] if scenario.parts else found})
 
     def failed(self, place, scenario, system, number, why):
+        if self.stopping:  # what is ended by force has not failed
+            raise Stopped
         say(f"FAILED {place} {scenario} {system}: {why}")
         self.failures.append({"place": place, "scenario": scenario, "system": system, "round": number,
                               "why": str(why)[:2000]})
 
+    def lacks(self, system, why):
+        say(f"MISSING {system}: {why}")
+        self.head["missing"][system] = str(why)
+
     def as_json(self):
-        return {**self.head, "partial": self.partial, "load_average": {**self.load, "end": os.getloadavg()[0]},
-                "scenarios": self.titles, "failures": self.failures, "samples": self.samples}
+        return {**self.head, "seconds": round(time.monotonic() - self.began), "partial": self.partial,
+                "load_average": {**self.load, "end": os.getloadavg()[0]}, "scenarios": dict(self.titles),
+                "failures": list(self.failures), "samples": list(self.samples)}
 
 
 @contextlib.contextmanager
@@ -153,64 +132,186 @@ def workplace():
 
 
 @contextlib.contextmanager
-def running(name, place, kinds, directory, certs, failed=None):
-    """The systems of a place, started; all are stopped in the end, whatever happens."""
-    ports, started, origin = systems.Ports(), [], None
+def running(part, place, directory, certs, results):
+    """The systems of a part, started in its place; all are stopped in the end, whatever happens. One that does not start
+    is a failure of its own; one that cannot do what is asked is missing."""
+    ports, started, origin, caller = systems.Ports(), [], None, Caller(lambda words: place.command("client", words))
     try:
-        origin = systems.Origin(directory / f"origin-{name}", place, ports)
-        for kind in kinds:
-            system = systems.System(kind, directory / f"{name}-{kind.name}", place, origin, certs, ports)
+        origin = systems.Origin(directory / f"origin-{part.name}", place, ports)
+        for kind in part.kinds:
+            system = systems.System(kind, directory / f"{part.name}-{kind.name}", place, origin, certs, ports, caller)
             started.append(system)
             try:
                 system.start()
                 system.check()
-            except BenchError as why:
-                if failed is None:
-                    raise
-                failed(kind.name, why)
+                system.check_threads()
+            except (BenchError, systems.Missing) as why:
+                if isinstance(why, systems.Missing):
+                    results.lacks(kind.name, why)
+                else:
+                    results.failed(part.name, "start", kind.name, 0, why)
                 system.stop()
                 started.remove(system)
-        yield started
+        yield started, caller
     finally:
+        caller.stop()
         for system in started:
             system.stop()
         if origin:
             origin.stop()
 
 
-def rounds(place, started, chosen, numbers, results, progress):
+class Capacity:
+    """So much may go over links at the same time; what does not fit waits, the first first. `stop` ends the waiting."""
+
+    def __init__(self, mbit):
+        self.total = self.free = mbit
+        self.queue, self.condition, self.stopped = collections.deque(), threading.Condition(), False
+
+    @contextlib.contextmanager
+    def take(self, mbit):
+        mbit, ticket = min(max(mbit, LINK_LIGHTEST), self.total), object()
+        with self.condition:
+            self.queue.append(ticket)
+            self.condition.wait_for(lambda: self.stopped or self.queue[0] is ticket and self.free >= mbit)
+            self.queue.remove(ticket)
+            self.free -= mbit
+            self.condition.notify_all()
+        try:
+            if self.stopped:
+                raise Stopped
+            yield
+        finally:
+            with self.condition:
+                self.free += mbit
+                self.condition.notify_all()
+
+    def stop(self):
+        with self.condition:
+            self.stopped = True
+            self.condition.notify_all()
+
+
+def warm_up(started):
+    """Not measured. What was just started has connections to make between the ends, for some a handshake for each
+    request at a time."""
+    for system in started:
+        with contextlib.suppress(BenchError):
+            load.wrk(system.place, system.address, scenarios.CONCURRENCY[-1], WARM_UP_SECONDS, "get", "/1k")
+
+
+def measure(place, scenario, system, number, capacity):
+    """One measurement. What prepares it takes no capacity."""
+    place.prepare(system, scenario, number)
+    scenario.prepare(system)
+    with capacity.take(scenario.mbit) if capacity else contextlib.nullcontext():
+        begun = place.begin()
+        found = scenario.measure(system)
+        return {**found, **place.end(begun)}
+
+
+def rounds(part, place, started, numbers, results, progress, capacity=None, name=None, pace=1.0):
     """Every scenario once in each round, so that an early end leaves something of each; systems in turns, and another
-    one first each time."""
+    one first each time. A scenario that is not in all rounds is in the first ones. After a failure the system starts
+    anew. The results are kept under `name`."""
+    name = name or part.name
     for number in numbers:
         turn = started[number % len(started):] + started[:number % len(started)]
-        for scenario, seconds in chosen:
-            progress.show(f"{place}, round {number + 1} of {numbers[-1] + 1}: {scenario.name}")
+        if part.warm_up:
+            warm_up(turn)
+        for scenario in part.scenarios:
+            if scenario.rounds and number >= scenario.rounds:
+                continue
             for system in turn:
+                progress.show(f"{name}, round {number + 1} of {numbers[-1] + 1}: {scenario.name}")
                 try:
-                    figures = scenario.measure(system, seconds)
-                    results.add(place, scenario, system.name, number, figures)
+                    if not system.alive():
+                        raise BenchError("a proxy has ended since the measurement before")
+                    results.add(name, scenario, system.name, number, measure(place, scenario, system, number, capacity))
                 except BenchError as why:
-                    results.failed(place, scenario.name, system.name, number, why)
+                    results.failed(name, scenario.name, system.name, number, why)
                     with contextlib.suppress(BenchError):
                         system.restart()
-                progress.done(seconds + MEASURE_OVERHEAD_SECONDS)
+                progress.done(pace * (scenario.prepare_seconds + scenario.seconds))
+
+
+class Lane(threading.Thread):
+    """Some systems on a link of their own, while other lanes do the same."""
+
+    def __init__(self, part, plan, directory, certs, results, progress, capacity):
+        super().__init__(name=part.name)
+        self.part, self.plan, self.results, self.progress, self.capacity = part, plan, results, progress, capacity
+        self.directory, self.certs, self.caller = directory, certs, None
+        # All lanes together are done when their share of the plan's time is.
+        share = sum(lane.seconds(plan.rounds) for lane in plan.lanes)
+        self.pace = plan.link_seconds() / share if share else 1.0
+
+    def run(self):
+        try:
+            self.go()
+        except Stopped:
+            pass
+        except Exception as why:  # one link that cannot be made, or a fault of the bench: the others go on
+            with contextlib.suppress(Stopped):
+                self.results.failed(self.part.title, "lane", self.part.name, 0, repr(why))
+
+    def go(self):
+        place = self.part.place()
+        try:
+            with running(self.part, place, self.directory, self.certs, self.results) as (started, self.caller):
+                self.progress.done(self.pace * START_SECONDS * len(self.part.kinds))
+                if started:
+                    rounds(self.part, place, started, range(self.plan.rounds), self.results, self.progress,
+                           self.capacity, self.part.title, self.pace)
+        finally:
+            place.close()
+
+    def abort(self):
+        if self.caller:
+            self.caller.abort()
+
+
+def used_seconds():
+    """CPU time of all that we have started and that has ended, and of ourselves."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def on_links(plan, directory, certs, results, progress):
+    """All lanes at once. An interruption ends each of them, and it is waited for that they have cleaned up."""
+    used, began = used_seconds(), time.monotonic()
+    capacity = Capacity(plan.capacity)
+    lanes = [Lane(part, plan, directory, certs, results, progress, capacity) for part in plan.lanes]
+    try:
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            while lane.is_alive():
+                lane.join(0.5)
+    finally:
+        results.stopping = True
+        capacity.stop()
+        while any(lane.is_alive() for lane in lanes if lane.ident):
+            for lane in lanes:
+                lane.abort()
+            time.sleep(0.1)
+        results.head["links_cpu_share"] = (used_seconds() - used) / (time.monotonic() - began) / len(
+            os.sched_getaffinity(0))
 
 
 def execute(plan, results, keep):
-    """`keep` is called after each place, as the next may take an hour."""
+    """`keep` is called after each part on loopback, as the next takes a while."""
     progress = Progress(plan.seconds())
     with workplace() as directory:
         certs = certificates.make(directory / "certificates")
-        for name, make, kinds, chosen in plan.parts:
-            progress.show(f"{name}: starting {' '.join(kind.name for kind in kinds)}")
-            with contextlib.ExitStack() as stack:
-                place = make()
-                if hasattr(place, "close"):
-                    stack.callback(place.close)
-                started = stack.enter_context(running(
-                    name, place, kinds, directory, certs,
-                    lambda system, why, name=name: results.failed(name, "start", system, 0, why)))
-                progress.done(START_SECONDS * len(kinds))
+        systems.make_files(directory, plan.files)  # now, as lanes would all make them
+        for part in plan.loopback:
+            progress.show(f"{part.name}: starting {' '.join(kind.name for kind in part.kinds)}", True)
+            place = part.place()
+            with running(part, place, directory, certs, results) as (started, _):
+                progress.done(START_SECONDS * len(part.kinds))
                 if started:
-                    rounds(name, started, chosen, range(plan.rounds), results, progress)
+                    rounds(part, place, started, range(plan.rounds), results, progress)
             keep()
+        if plan.lanes:
+            progress.show(f"links: {len(plan.lanes)} at a time", True)
+            on_links(plan, directory, certs, results, progress)

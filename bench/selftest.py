@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import certificates
+import plan
 import runner
 import scenarios
 import stats
@@ -36,14 +37,14 @@ def build_busy():
 def measure(kinds):
     """Rounds until all is certain or the patience ends; on a busy machine, that takes more of them."""
     results = runner.Results("bench/run --self-test", kinds, {})
-    scenario = next(scenario for scenario in scenarios.on_loopback() if scenario.name == SCENARIO)
-    progress = runner.Progress(len(kinds) * ROUNDS_MAX * (SECONDS + runner.MEASURE_OVERHEAD_SECONDS))
+    scenario = next(one for one in scenarios.on_loopback(SECONDS) if one.name == SCENARIO)
+    place, part = systems.Loopback(), plan.Part("loopback", "loopback", systems.Loopback, kinds, [scenario])
+    progress = runner.Progress(part.seconds(ROUNDS_MAX))
     with runner.workplace() as directory:
         certs = certificates.make(directory / "certificates")
-        with runner.running("loopback", systems.Loopback(), kinds, directory, certs) as started:
+        with runner.running(part, place, directory, certs, results) as (started, _):
             for first in range(0, ROUNDS_MAX, ROUNDS):
-                runner.rounds("loopback", started, [(scenario, SECONDS)], range(first, first + ROUNDS), results,
-                              progress)
+                runner.rounds(part, place, started, range(first, first + ROUNDS), results, progress)
                 if results.failures:
                     raise BenchError(f"{len(results.failures)} measurements have failed")
                 table = stats.tabulate(results.samples)["loopback", SCENARIO]

@@ -7,13 +7,14 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cpu import family
-from processes import BENCH, PROBE, PYTHON, SINK, TOP, BenchError, Service, run
+from processes import BENCH, PYTHON, SINK, TOP, BenchError, Service
 
-SIZES = {"0": 0, "1k": 1000, "10k": 10_000, "100k": 100_000, "1m": 1_000_000, "100m": 100_000_000}
+SIZES = {"0": 0, "100": 100, "1k": 1000, "10k": 10_000, "100k": 100_000, "1m": 1_000_000, "100m": 100_000_000}
+PIECE = 1_000_000  # of a file; what comes again after so much, no compressor sees
 FIRST_PORT = 21000  # below the ports that the kernel gives to connections
 
 
@@ -32,6 +33,8 @@ class Kind:
     base: str = ""  # the first part of their names, when that is not `name`
     binary: str = ""  # path; else found() looks
     variable: str = ""  # in the environment: path of a peer that is only there when given
+    why_not: str = ""  # said where it is not given
+    threads: int = 1  # workers of each end
     tuned: bool = True  # ptproxy: is told the link's delay and bandwidth, as its manual advises
     congestion: str = ""  # TCP's, on links
 
@@ -60,11 +63,18 @@ KINDS = {kind.name: kind for kind in (
     Kind("nginx", "HTTPS (TCP)", "conf"),
     Kind("haproxy", "h2 (TCP)", "cfg"),
     Kind("caddy", "HTTP/3 (QUIC)", "caddyfile"),
-    Kind("ptproxy-rs", "HTTP/3 (QUIC)", "json", variable="PTPROXY_RS"),
-    Kind("h2o", "HTTP/3 (QUIC)", "yaml", variable="H2O"),
+    Kind("ptproxy-rs", "HTTP/3 (QUIC)", "json", variable="PTPROXY_RS", why_not="it is no package of Debian's"),
+    Kind("h2o", "HTTP/3 (QUIC)", "yaml", variable="H2O", why_not="Debian 12's is too old for HTTP/3, later ones have none"),
     Kind("direct", "plain HTTP/1.1 (TCP)"),
 )}
 REFERENCES = ["nginx", "haproxy"]
+PAIR_THREADS = 2
+
+
+def doubled(kinds):
+    """The same with two workers for each end; the original's number cannot be set."""
+    return [replace(kind, name=f"{kind.name}-t{PAIR_THREADS}", base=kind.program, threads=PAIR_THREADS)
+            for kind in kinds if kind.suffix and kind.name != "ptproxy-rs"]
 
 
 def prepare(kind):
@@ -72,7 +82,7 @@ def prepare(kind):
     if kind.variable:
         path = os.environ.get(kind.variable)
         if not path:
-            raise Missing(f"{kind.variable} is not set")
+            raise Missing(f"{kind.variable} is not set; {kind.why_not}")
         if not os.access(path, os.X_OK):
             raise Missing(f"{kind.variable}={path} is no program")
         return
@@ -123,7 +133,7 @@ def template(name):
 def tuning(kind, place):
     """The members of ptproxy's "transport"."""
     settings = dict(place.tuning) if kind.tuned else {}
-    if kind.name == "ptproxy-rs":  # whose defaults for these throttle every link
+    if kind.program == "ptproxy-rs":  # whose defaults for these throttle every link
         settings |= {"receive_window": 16 << 20, "send_window": 16 << 20, "max_concurrent_http_streams": 1024}
     return json.dumps(settings)[1:-1]
 
@@ -137,7 +147,7 @@ class Loopback:
     name = "loopback"
     client_address = client_wan_address = server_address = "127.0.0.1"
     server_host = "localhost"
-    tuning = {}
+    tuning = files = {}
     rtt = 0.0
 
     def command(self, side, arguments):
@@ -145,6 +155,18 @@ class Loopback:
 
     def use_congestion(self, name):
         """On loopback, TCP's algorithm makes no difference, and it is the whole machine's."""
+
+    def prepare(self, system, scenario, number):
+        """Nothing to do here, and nothing to say at the end()."""
+
+    def begin(self):
+        return None
+
+    def end(self, begun):
+        return {}
+
+    def close(self):
+        pass
 
 
 class Ports:
@@ -168,13 +190,23 @@ class Ports:
                 return False
 
 
+def make_files(directory, more):
+    """What origins serve, in bytes that nothing can compress, and where it is. `more`: name -> size beside SIZES."""
+    www = directory / "www"
+    www.mkdir(parents=True, exist_ok=True)
+    for name, size in {**SIZES, **more}.items():
+        if not (www / name).exists():
+            piece = os.urandom(min(size, PIECE))
+            (www / name).write_bytes((piece * (size // PIECE + 1))[:size])
+    return www
+
+
 class Origin:
     """nginx that serves www/SIZE and takes uploads; beside it what counts the bytes sent to /sink."""
 
     def __init__(self, directory, place, ports):
         self.directory, self.place = directory, place
-        self.www = directory.parent / "www"
-        self.make_files()
+        self.www = make_files(directory.parent, place.files)
         directory.mkdir(parents=True)
         port = ports.take()
         addresses = dict.fromkeys(["127.0.0.1", place.server_address])
@@ -193,13 +225,6 @@ class Origin:
             self.stop()
             raise
 
-    def make_files(self):
-        """Of bytes that nothing can compress."""
-        self.www.mkdir(parents=True, exist_ok=True)
-        for name, size in SIZES.items():
-            if not (self.www / name).exists():
-                (self.www / name).write_bytes(os.urandom(size))
-
     def sunk(self):
         """Bytes of request bodies that have arrived at /sink."""
         with socket.socket(socket.AF_UNIX) as ask:
@@ -217,10 +242,10 @@ class Origin:
 
 
 class System:
-    """A pair, or the origin itself when its kind has no proxies. `address` is where callers go."""
+    """A pair, or the origin itself when its kind has no proxies. `address` is where callers go; `caller` asks there."""
 
-    def __init__(self, kind, directory, place, origin, certificates, ports):
-        self.kind, self.name, self.place, self.origin = kind, kind.name, place, origin
+    def __init__(self, kind, directory, place, origin, certificates, ports, caller):
+        self.kind, self.name, self.place, self.origin, self.caller = kind, kind.name, place, origin, caller
         self.directory = directory
         self.services, self.ports = {}, {}
         self.address = origin.address
@@ -239,7 +264,7 @@ class System:
             "CLIENT_PORT": client_port, "CLIENT_WAN_ADDRESS": place.client_wan_address,
             "SERVER": f"{place.server_address}:{server_port}", "SERVER_ADDRESS": place.server_address,
             "SERVER_PORT": server_port, "SERVER_HOST": place.server_host, "ORIGIN": f"127.0.0.1:{origin_port}",
-            "TUNING": tuning(self.kind, place)}
+            "TUNING": tuning(self.kind, place), "THREADS": self.kind.threads}
 
     def start(self):
         self.place.use_congestion(self.congestion)
@@ -251,7 +276,7 @@ class System:
         directory.mkdir(parents=True, exist_ok=True)
         file = directory / f"{side}.{self.kind.suffix}"
         file.write_text(render(template(f"{self.kind.program}-{side}.{self.kind.suffix}"), self.values))
-        home = {"HOME": directory, "XDG_DATA_HOME": directory, "XDG_CONFIG_HOME": directory, "GOMAXPROCS": "1"}
+        home = {"HOME": directory, "XDG_DATA_HOME": directory, "XDG_CONFIG_HOME": directory, "GOMAXPROCS": self.kind.threads}
         self.services[side] = Service(self.place.command(side, command(self.kind, file, directory)), directory,
                                       self.ports[side], {name: str(value) for name, value in home.items()})
 
@@ -260,15 +285,14 @@ class System:
         if self.kind.suffix:
             self.stop()
             self.start()
-            time.sleep(0.2 + 5 * self.place.rtt)
+            time.sleep(0.1 + 3 * self.place.rtt)
 
     def pids(self):
         return {side: family(service.pid) for side, service in self.services.items()}
 
     def probe(self, what, within, **options):
         """Has bench/probe.py, beside the callers, do something to this system; its answer."""
-        request = {"what": what, "host": self.address[0], "port": self.address[1], **options}
-        return json.loads(run(self.place.command("client", [PYTHON, PROBE, json.dumps(request)]), within))
+        return self.caller.ask(what, within, host=self.address[0], port=self.address[1], **options)
 
     def check(self, patience=15):
         """Until a request succeeds."""
@@ -284,6 +308,13 @@ class System:
                 logs = "".join(f"\n{side}: {service.said()}" for side, service in self.services.items())
                 raise BenchError(f"{self.name} does not answer: {answer}{logs}")
             time.sleep(0.1)
+
+    def check_threads(self):
+        """Missing if an end has said that it does not do what it was told about them."""
+        for service in self.services.values() if self.kind.threads > 1 else ():
+            found = re.search(r"^.*system\.threads.*$", service.said(), re.MULTILINE)
+            if found:
+                raise Missing(f"{self.kind.threads} workers are not supported: {found[0][-200:]}")
 
     def alive(self):
         return all(service.alive() for service in self.services.values())

@@ -82,3 +82,12 @@ def test_a_process_that_is_gone_is_an_error():
     process.wait()
     with pytest.raises(OSError):
         cpu.cpu_ns(process.pid)
+
+
+def test_how_busy_the_machine_is(tmp_path):
+    (tmp_path / "stat").write_text("cpu  10 0 10 70 10 0 0 0 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    before = cpu.machine_ticks(tmp_path)
+    (tmp_path / "stat").write_text("cpu  40 0 20 120 20 0 0 0 0 0\n")
+    assert before == (100, 80)
+    assert cpu.machine_busy(before, cpu.machine_ticks(tmp_path)) == 0.4
+    assert cpu.machine_busy(before, before) == 0

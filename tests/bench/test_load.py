@@ -1,7 +1,11 @@
 """bench/load.py: what wrk and ab say."""
 
+import http.server
+import threading
+
 import load
 import pytest
+import systems
 from processes import BenchError
 
 WRK = """Running 2s test @ http://127.0.0.1:21002
@@ -42,7 +46,7 @@ def test_wrk_without_a_result():
 def test_wrk_command():
     command = load.wrk_command(("127.0.0.1", 8080), 64, 2.4, "get", "/1k")
     assert command[:1] == ["wrk"] and command[-4:] == ["http://127.0.0.1:8080", "--", "get", "/1k"]
-    assert command[command.index("--duration") + 1] == "2s" and command[command.index("--connections") + 1] == "64"
+    assert command[command.index("--duration") + 1] == "4s" and command[command.index("--connections") + 1] == "64"
 
 
 def test_ab():
@@ -62,5 +66,16 @@ def test_ab_without_a_result():
         load.parse_ab("apr_socket_recv: Connection refused (111)\n", "")
 
 
-def test_ab_does_not_keep_connections():
-    assert "-k" not in load.ab_command(("127.0.0.1", 8080), "/1k", 16, 2, "/tmp/x")
+def test_ab_keeps_connections_only_when_told():
+    command = ("127.0.0.1", 8080), "/1k", 16, 2, "/tmp/x"
+    assert "-k" not in load.ab_command(*command) and "-k" in load.ab_command(*command, keep_alive=True)
+
+
+def test_wrk_ends_when_it_is_enough():
+    """Whether it says what it has, when it is interrupted after a fraction of its seconds."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = lambda *_: None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = load.wrk(systems.Loopback(), server.server_address, 2, 0.4, "get", "/nothing")
+        server.shutdown()
+    assert found["requests"] > 0 and found["errors"] == found["requests"] and 0.3 < found["seconds"] < 1.4

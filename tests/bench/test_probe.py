@@ -1,14 +1,15 @@
 """bench/probe.py and bench/sink.py against small servers."""
 
 import http.server
-import json
+import os
 import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from processes import PROBE, PYTHON, SINK
+from processes import PYTHON, SINK, BenchError, Caller
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -29,6 +30,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if self.path == "/slow":
             time.sleep(0.3)
+        if self.path == "/stuck":
+            self.send_response(200)
+            self.send_header("Content-Length", "10")
+            self.end_headers()
+            time.sleep(2)
+            return
         body = b"x" * (404 if self.path == "/missing" else 100000)
         self.send_response(404 if self.path == "/missing" else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -47,10 +54,19 @@ def server():
     server.shutdown()
 
 
+@pytest.fixture
+def caller():
+    caller = Caller(lambda words: words)
+    yield caller
+    caller.stop()
+
+
 def probe(server, what, **options):
-    request = {"what": what, "host": server[0], "port": server[1], **options}
-    done = subprocess.run([PYTHON, PROBE, json.dumps(request)], capture_output=True, text=True, timeout=30, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    caller = Caller(lambda words: words)
+    try:
+        return caller.ask(what, 30, host=server[0], port=server[1], **options)
+    finally:
+        caller.stop()
 
 
 def test_fetch_times_first_byte_and_all(server):
@@ -73,8 +89,14 @@ def test_fetch_gives_up(server):
     assert "Timeout" in answer["error"]
 
 
+def test_what_is_given_up_is_late_not_wrong(server):
+    [[answer]] = probe(server, "fetch", paths=["/stuck"], count=1, timeout=0.3)
+    assert 0.3 <= answer["late"] < 2 and 0 < answer["first"] < 0.3
+    assert "first" not in probe(server, "fetch", paths=["/slow"], count=1, timeout=0.1)[0][0]
+
+
 def test_download_counts_for_its_time(server):
-    got = probe(server, "download", path="/100k", count=2, seconds=0.5)
+    got = probe(server, "download", path="/100k", count=2, skip=0.2, seconds=0.5)
     assert got["bytes"] > 100000 and 0.5 <= got["seconds"] < 1
 
 
@@ -88,10 +110,39 @@ def test_paced_does_not_wait_for_answers(server):
     assert 10 <= len(answers) <= 20 and all(answer["status"] == 200 for answer in answers)
 
 
-def test_hold_keeps_connections_open(server):
-    request = {"what": "hold", "host": server[0], "port": server[1], "path": "/", "count": 60, "seconds": 0.1}
-    done = subprocess.run([PYTHON, PROBE, json.dumps(request)], capture_output=True, text=True, timeout=30, check=True)
-    assert json.loads(done.stdout.splitlines()[0]) == {"open": 60}
+def test_many_waits_for_what_was_begun(server):
+    answers = probe(server, "many", path="/slow", count=5, seconds=0.4, timeout=5)
+    assert len(answers) == 10 and all(answer["status"] == 200 for answer in answers)
+
+
+def test_hold_keeps_connections_open_until_their_release(server, caller):
+    host, port = server
+    hold = {"host": host, "port": port, "path": "/"}
+    assert caller.ask("hold", 30, count=20, **hold) == {"open": 20, "refused": 0}
+    assert caller.ask("hold", 30, count=60, **hold) == {"open": 60, "refused": 0}
+
+    def held():
+        descriptors = Path(f"/proc/{caller.process.pid}/fd").iterdir()
+        return sum(os.readlink(descriptor).startswith("socket:") for descriptor in descriptors)
+
+    assert held() >= 60
+    caller.ask("release", 30, port=port)
+    assert held() < 10
+
+
+def test_hold_says_what_it_could_not_open():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    assert probe(("127.0.0.1", port), "hold", path="/", count=3) == {"open": 0, "refused": 3}
+
+
+def test_caller_says_what_has_failed_and_goes_on(server, caller):
+    with pytest.raises(BenchError, match="KeyError"):
+        caller.ask("dance", 30)
+    with pytest.raises(BenchError, match="not in 0 s"):
+        caller.ask("fetch", 0.2, host=server[0], port=server[1], paths=["/stuck"], count=1, timeout=20)
+    assert caller.ask("fetch", 30, host=server[0], port=server[1], paths=["/"], count=1, timeout=5)[0][0]["status"] == 200
 
 
 def exchange(path, data):

@@ -3,13 +3,19 @@
 import json
 import subprocess
 
+import goals
+import links
+import plan
 import pytest
 import report
 import runner
 import scenarios
+import stats
+import summary
 import systems
-from processes import TOP
+from processes import TOP, BenchError
 
+FAR = {"rtt_ms": 150, "mbit": 30, "loss": 0, "bdp": 562500}
 COST = {"ptproxy": 15.0, "nginx": 45.0, "haproxy": 30.0}
 ENDS = ("", "_client", "_server")
 
@@ -20,14 +26,22 @@ def results(partial=False):
          "figures": {**{f"cpu_us_request{end}": cost * (1 + number / 10) / (2 if end else 1) for end in ENDS},
                      "requests_s": 1e6 / cost, "curve": [[50, 1.0], [99, 2.0], [99.9, 3.0]]}}
         for number in range(5) for system, cost in COST.items()]
-    samples += [{"place": "loopback", "scenario": f"memory-{count}", "system": system, "round": 0,
-                 "figures": {"rss_mb": 10 + count / 100}} for count in (0, 100) for system in COST]
+    samples += [{"place": "loopback", "scenario": f"open-{count}", "system": system, "round": 0,
+                 "figures": {"rss_mb": 10 + count / 200, "rss_mb_client": 5 + count / 500, "rss_mb_server": 5,
+                             "cpu_us_request": 10 + count / 10_000}}
+                for count in (1, 10, 10_000) for system in COST]
     samples += [{"place": "lossy", "scenario": f"loss-{loss}", "system": "ptproxy", "round": 0,
-                 "figures": {"mbit_s": 50 - loss, "link_saturated": 0}} for loss in (0, 0.5, 5)]
+                 "figures": {"mbit_s": 50 - loss, "link_saturated": 0, "machine_busy": 0.5}} for loss in (0, 0.5, 5)]
+    samples += [{"place": "lossy", "scenario": "down-1", "system": system, "round": number,
+                 "figures": {"mbit_s": mbit + number}}
+                for number in range(5) for system, mbit in (("ptproxy", 40), ("nginx-bbr", 35), ("nginx-cubic", 1))]
+    samples += [{"place": place, "scenario": "opened-100k", "system": "ptproxy", "round": 0,
+                 "figures": {"opened_total_ms": ms}} for place, ms in (("lossy", 129), ("far", 186))]
     return {
         "command": "bench/run --made-up", "date": "2026-01-01", "commit": "abc", "partial": partial,
         "machine": {"cpu": "some", "cores": 2, "memory_gb": 8, "kernel": "6", "system": "Debian"},
-        "load_average": {"start": 0, "end": 1}, "missing": {"caddy": "not to be had"},
+        "load_average": {"start": 0, "end": 1}, "seconds": 61, "links": {"far": FAR, "lossy": {**FAR, "loss": 1}},
+        "missing": {"caddy": "not to be had"},
         "systems": {system: {"version": "1", "wire": "x"} for system in COST}, "samples": samples,
         "failures": [{"place": "loopback", "scenario": "x", "system": "nginx", "round": 1, "why": "it\nbroke"}],
         "scenarios": {name: {"title": name, "shows": ["cpu_us_request", "requests_s", "rss_mb", "mbit_s"]}
@@ -60,7 +74,8 @@ def test_plots(tmp_path):
     pytest.importorskip("matplotlib")
     report.write(results(), tmp_path)
     names = {path.name for path in tmp_path.glob("*.svg")}
-    assert names == {"latency-get-1k-c64.svg", "cpu-get-1k-c64.svg", "memory.svg", "goodput-by-loss.svg"}
+    assert names == {"latency-get-1k-c64.svg", "cpu-get-1k-c64.svg", "cpu-concurrency.svg", "cpu-open.svg",
+                     "memory.svg", "goodput-by-loss.svg"}
     assert all("<svg" in (tmp_path / name).read_text() for name in names)
     assert all(f"]({name})" in (tmp_path / "report.md").read_text() for name in names)
 
@@ -96,16 +111,125 @@ def test_progress_learns_how_long_the_plan_takes(monkeypatch):
     assert progress.left() == 75
 
 
+@pytest.fixture
+def table():
+    return stats.tabulate(results()["samples"])
+
+
+def test_goals_against_peers(table):
+    found = {peer: goal for peer, _, (goal, _) in goals.against_peers(table)}
+    assert found["haproxy"].reached == 0.5 and found["haproxy"].verdict == "yes"
+    assert found["nginx"].reached == pytest.approx(1 / 3) and found["nginx"].verdict == "yes"
+    assert found["caddy"].reached is None and found["caddy"].verdict == "not measured"
+
+
+def test_goals_on_links(table):
+    found = {goal.words: goal.verdict for goal, _ in goals.on_links(table, ["ptproxy", "nginx-bbr"])}
+    assert list(found.values()) == ["yes", "not measured", "not measured", "**no**", "**no**"]
+
+
+def test_further_goals(table):
+    found = {goal.words.split(",")[0]: goal for goal in goals.further(table, {"far": FAR})}
+    idle = found["memory of an idle connection at the callers' end"]
+    assert idle.reached == pytest.approx(2) and idle.verdict == "yes"
+    assert found["resident MB with 10 000 connections"].reached == 60
+    flat = next(goal for words, goal in found.items() if words.startswith("CPU per request with 10"))
+    assert flat.reached == pytest.approx(11 / 10.0001, rel=1e-3) and flat.verdict == "yes"
+    window = next(goal for words, goal in found.items() if words.startswith("150 ms"))
+    assert window.limit == pytest.approx(300 + 157.5) and window.verdict == "not measured"
+
+
+def test_report_says_which_goals_are_missed(tmp_path):
+    report.write(results(), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "| same: one download, Mbit/s | 45.0 | 42.0 | **no** | 37.0 | 3.00 |" in text
+    assert "| 150 ms, 30 Mbit/s: first 100 KB, ms | 185 | 186 | **no** |" in text
+    assert "the machine was busy to 50 %" in text
+
+
+def test_summary_goes_between_the_marks(tmp_path):
+    readme, path = tmp_path / "README.md", tmp_path / "results.json"
+    path.write_text(json.dumps(results()))
+    readme.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n")
+    for _ in range(2):
+        assert summary.into_readme(path, readme) == 0
+        text = readme.read_text()
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert "| CPU us / 1 KB request, 64 connections | 18.0 | 36.0 | 54.0 |" in text
+        assert "| same: one download, Mbit/s (goal 45.0) | 42.0 |  | 37.0 BBR |" in text
+        assert "at commit abc, in 0:01:01" in text and "same: one download, Mbit/s 42.0 (goal 45.0)" in text
+        assert len(text.splitlines()) < 30
+
+
+def test_summary_wants_its_marks(tmp_path):
+    readme, path = tmp_path / "README.md", tmp_path / "results.json"
+    with pytest.raises(BenchError, match="there is no"):
+        summary.into_readme(path, readme)
+    path.write_text(json.dumps(results()))
+    readme.write_text("nothing")
+    with pytest.raises(BenchError, match="has not the two lines"):
+        summary.into_readme(path, readme)
+    assert readme.read_text() == "nothing"
+
+
+def test_the_readme_has_the_marks():
+    text = (TOP / "README.md").read_text()
+    assert text.count(summary.BEGIN) == text.count(summary.END) == 1
+
+
+# The plan
+
+KINDS = [systems.KINDS[name] for name in ("ptproxy", "nginx", "haproxy", "caddy", "direct")]
+LINES = [links.Line(name, rtt, mbit, loss) for name, rtt, mbit, loss in (
+    ("lan", 0.0002, 1000, 0), ("metro", 0.01, 200, 0), ("transatlantic", 0.08, 100, 0.1), ("far", 0.15, 30, 0),
+    ("lossy", 0.1, 50, 1), ("bad", 0.2, 20, 0), ("satellite", 0.6, 50, 0), ("blackout", 0.05, 50, 0))]
+
+
+def made(seconds=1.0, lines=LINES, quick=False):
+    return plan.make(KINDS, lines, True, 5, seconds, lambda scenario: scenario.quick or not quick, quick, 2)
+
+
 def test_plan_of_a_quick_run_keeps_its_promise():
-    plan = runner.Plan([systems.KINDS[name] for name in ("ptproxy", "nginx", "haproxy", "caddy", "direct")], [], True,
-                       5, lambda scenario: scenario.quick)
-    assert 60 < plan.seconds() < 180  # the link takes 90 s more
-    assert "get-1k-c64" in str(plan)
+    found = made(quick=True, lines=[LINES[4]])
+    assert 60 < found.seconds() < 240
+    assert "get-1k-c64" in str(found) and "loopback-t2" not in str(found)
+
+
+def test_plan_has_all_that_is_to_be_measured():
+    found = made()
+    alone = {scenario.name for part in found.loopback for scenario in part.scenarios}
+    assert {f"get-1k-c{count}" for count in (1, 16, 64, 512, 1000)} < alone
+    assert {f"get-{size}-c64" for size in ("0", "100", "1k", "10k", "100k", "1m")} | {"get-100m-c1"} < alone
+    assert {"close-1k-c64", "keep-1k-c64", "post-1m-c16", "mixed-c64", "open"} < alone
+    assert [part.name for part in found.far] == [line.name for line in LINES]
+    for part in found.far[:-1]:
+        names = {scenario.name for scenario in part.scenarios}
+        assert {f"response-{size}{count}" for size in ("1k", "100k", "1m") for count in ("", "-c100")} < names
+        assert {"opened-100k", "many-10k", "beside", "down-1", "down-10", "up-1", "up-10"} < names
+    assert [scenario.name for scenario in found.far[-1].scenarios] == ["blackout"]
+
+
+def test_every_system_is_on_one_lane_of_each_link():
+    found = made()
+    for part in found.far:
+        kinds = [kind.name for lane in found.lanes if lane.title == part.name for kind in lane.kinds]
+        assert sorted(kinds) == sorted(kind.name for kind in part.kinds)
+    assert len(found.lanes) > len(LINES)
+
+
+@pytest.mark.parametrize("minutes", [40, 120])
+def test_plan_within_a_budget(minutes):
+    found = plan.within(60 * minutes, made)
+    assert 0.9 * minutes < found.seconds() / 60 <= minutes
+
+
+def test_a_budget_that_is_too_short_gives_the_shortest_plan():
+    assert plan.within(60, made).load_seconds == plan.SECONDS_MIN
 
 
 def test_names_are_unique():
-    names = [scenario.name for scenario in scenarios.on_loopback()]
-    assert len(names) == len(set(names)) > 30
+    names = [name for scenario in scenarios.on_loopback(1) for name in scenario.titles()]
+    assert len(names) == len(set(names)) >= 30
 
 
 @pytest.mark.parametrize("arguments", [["--systems", "apache"], ["--links", "moon"]])

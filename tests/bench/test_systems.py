@@ -23,6 +23,7 @@ class Far:
     client_address, client_wan_address, server_address, server_host = "127.0.0.1", "10.77.0.1", "10.77.0.2", "10.77.0.2"
     tuning = {"initial_window": 562500, "initial_rtt": 150}
     rtt = 0.15
+    files = {}
 
 
 class NoOrigin:
@@ -39,7 +40,7 @@ def files(tmp_path, certs):
     """Writes the files of a system; returns their paths by side."""
     def write(name, place):
         kind = systems.KINDS[name]
-        system = systems.System(kind, tmp_path, place, NoOrigin, {}, systems.Ports())
+        system = systems.System(kind, tmp_path, place, NoOrigin, {}, systems.Ports(), None)
         system.prepare(certs, 21002, 21003)
         written = {}
         for side in ("client", "server"):
@@ -110,11 +111,35 @@ def test_certificates_are_of_the_authority_and_have_the_names(certs):
 
 def test_what_cannot_be_had_says_why(monkeypatch):
     monkeypatch.delenv("H2O", raising=False)
-    with pytest.raises(systems.Missing, match="H2O is not set"):
+    with pytest.raises(systems.Missing, match="H2O is not set; Debian 12's is too old"):
         systems.prepare(systems.KINDS["h2o"])
     monkeypatch.setenv("H2O", "/nonexistent")
     with pytest.raises(systems.Missing, match="no program"):
         systems.prepare(systems.KINDS["h2o"])
+
+
+def test_two_workers(files):
+    kinds = systems.doubled([systems.KINDS[name] for name in ("ptproxy", "nginx", "ptproxy-rs", "direct")])
+    assert [(kind.name, kind.program, kind.threads) for kind in kinds] == [("ptproxy-t2", "ptproxy", 2),
+                                                                           ("nginx-t2", "nginx", 2)]
+
+
+@pytest.mark.parametrize("said, supported", [("x WARN ptproxy: s.json: system.threads: has no effect yet", False),
+                                             ("x WARN ptproxy: something else", True), ("", True)])
+def test_what_warns_of_its_threads_does_not_support_them(tmp_path, said, supported):
+    class Service:
+        @staticmethod
+        def said():
+            return said
+
+    system = systems.System(systems.doubled([systems.KINDS["direct"], systems.KINDS["ptproxy"]])[0], tmp_path,
+                            systems.Loopback(), NoOrigin, dict.fromkeys(("CA",), ""), systems.Ports(), None)
+    system.services = {"client": Service}
+    if supported:
+        system.check_threads()
+    else:
+        with pytest.raises(systems.Missing, match="2 workers are not supported: .*no effect yet"):
+            system.check_threads()
 
 
 def test_ports_are_free_and_given_once():
@@ -126,7 +151,7 @@ def test_ports_are_free_and_given_once():
 def test_variants_on_links():
     names = [kind.name for kind in links.variants(systems.KINDS.values())]
     assert names == ["ptproxy", "ptproxy-untuned", "nginx-bbr", "nginx-cubic", "haproxy-bbr", "haproxy-cubic", "caddy",
-                     "ptproxy-rs", "h2o", "direct-bbr", "direct-cubic"]
+                     "ptproxy-rs", "h2o", "direct-cubic"]
     kinds = {kind.name: kind for kind in links.variants(systems.KINDS.values())}
     assert kinds["nginx-cubic"].program == "nginx" and kinds["nginx-cubic"].congestion == "cubic"
     assert systems.tuning(kinds["ptproxy-untuned"], Far()) == ""

@@ -1,0 +1,182 @@
+"""bench/run itself, as short as it can be: that it measures, says what is missing, and leaves nothing behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import runner
+from processes import TOP, BenchError
+
+FAKE = Path(__file__).with_name("fake_ptproxy_rs.py")
+links_can_be = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
+                                  reason="needs root and /dev/net/tun")
+
+
+def environment(**more):
+    """Without what may be set here for a real run; the mark finds all that a run has started."""
+    usual = {name: value for name, value in os.environ.items() if name not in ("H2O", "PTPROXY_RS")}
+    return {**usual, "BENCH_TEST_MARK": uuid.uuid4().hex, **more}
+
+
+def start(tmp_path, environment, *arguments):
+    command = [TOP / "bench/run", "--output", tmp_path, "--rounds", "1", "--seconds", "0.3", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def results(tmp_path):
+    return json.loads((tmp_path / "results.json").read_text())
+
+
+def measured(found, scenario):
+    return {sample["system"]: sample["figures"] for sample in found["samples"] if sample["scenario"] == scenario}
+
+
+def marked(environment):
+    """Processes that this run has started, and that are still there."""
+    mark, found = f"BENCH_TEST_MARK={environment['BENCH_TEST_MARK']}".encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process.name)
+        except OSError:
+            pass
+    return found
+
+
+def test_the_original_is_measured_when_it_is_given(tmp_path):
+    found = environment(PTPROXY_RS=str(FAKE))
+    run = start(tmp_path, found, "--systems", "ptproxy-rs,h2o,direct", "--links", "none", "--only", "get-1k-c16")
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 0, said
+    got = results(tmp_path)
+    figures = measured(got, "get-1k-c16")
+    assert set(figures) == {"ptproxy-rs", "direct"}
+    assert figures["ptproxy-rs"]["requests"] > 0 and figures["ptproxy-rs"]["errors"] == 0
+    assert figures["ptproxy-rs"]["cpu_us_request"] > 0 and figures["ptproxy-rs"]["rss_mb_server"] > 1
+    assert got["systems"]["ptproxy-rs"]["version"] == "0.0.1" and not got["partial"] and not got["failures"]
+    assert list(got["missing"]) == ["h2o"]
+    report = (tmp_path / "report.md").read_text()
+    assert "| h2o | **missing** | H2O is not set" in report and re.search(r"^\| ptproxy-rs \| \d", report, re.MULTILINE)
+    assert marked(found) == []
+
+
+def test_a_peer_that_does_not_start_is_in_the_report(tmp_path):
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 1.0 && exit\necho it is broken\nexit 1\n")
+    broken.chmod(0o755)
+    found = environment(PTPROXY_RS=str(broken))
+    run = start(tmp_path, found, "--systems", "ptproxy-rs,direct", "--links", "none", "--only", "get-1k-c1")
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 0, said
+    assert [failure["system"] for failure in results(tmp_path)["failures"]] == ["ptproxy-rs"]
+    assert "it is broken" in (tmp_path / "report.md").read_text()
+
+
+@links_can_be
+def test_links_run_at_the_same_time(tmp_path):
+    found = environment(PTPROXY_RS=str(FAKE))
+    run = start(tmp_path, found, "--systems", "ptproxy-rs,direct", "--links", "metro,far", "--no-loopback",
+                "--only", "opened-100k", "--only", "down-1", "--only", "up-1")
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 0, said
+    got = results(tmp_path)
+    assert not got["failures"], got["failures"]
+    assert {(sample["place"], sample["system"]) for sample in got["samples"]} == {
+        (place, system) for place in ("metro", "far") for system in ("ptproxy-rs", "direct-cubic")}
+    for sample in got["samples"]:
+        trip = got["links"][sample["place"]]["rtt_ms"]
+        if sample["scenario"] == "opened-100k":
+            assert sample["figures"]["opened_total_ms"] >= trip and sample["figures"]["opened_errors"] == 0
+        else:
+            # In a time this short, what waited before it counts.
+            assert 0 < sample["figures"]["mbit_s"] <= 1.5 * got["links"][sample["place"]]["mbit"]
+    assert marked(found) == []
+
+
+@links_can_be
+@pytest.mark.parametrize("arguments", [["--links", "none"], ["--no-loopback", "--links", "far,satellite"]],
+                         ids=["loopback", "links"])
+def test_interrupted_it_leaves_a_partial_report_and_nothing_else(tmp_path, arguments):
+    found = environment(PTPROXY_RS=str(FAKE))
+    run = start(tmp_path, found, "--systems", "ptproxy-rs,direct", *arguments)
+    lines = []
+    for line in run.stdout:
+        lines.append(line)
+        if "round 1 of 1" in line:
+            break
+    time.sleep(2)
+    assert len(marked(found)) > 5, lines
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=60)[0]
+    assert run.returncode == 130 and "FAILED" not in said and "Traceback" not in said, said
+    assert results(tmp_path)["partial"] and "**Partial" in (tmp_path / "report.md").read_text()
+    assert marked(found) == []
+    assert not (TOP / "build/bench" / str(run.pid)).exists()
+
+
+# What many links share
+
+
+def test_capacity_is_not_exceeded_and_nobody_is_passed_over():
+    capacity, order, now, most = runner.Capacity(100), [], [0], [0]
+    lock = threading.Lock()
+
+    def use(name, mbit):
+        with capacity.take(mbit):
+            with lock:
+                order.append(name)
+                now[0] += mbit
+                most[0] = max(most[0], now[0])
+            time.sleep(0.05)
+            with lock:
+                now[0] -= mbit
+
+    threads = []
+    for number, mbit in enumerate([60, 60, 30, 100, 10, 50, 50]):
+        threads.append(threading.Thread(target=use, args=(number, mbit)))
+        threads[-1].start()
+        time.sleep(0.005)
+    for thread in threads:
+        thread.join()
+    assert most[0] <= 100 and capacity.free == 100
+    assert order.index(3) < order.index(4) < order.index(6)  # the large one was not overtaken for ever
+
+
+def test_capacity_takes_what_is_too_large_alone():
+    capacity = runner.Capacity(100)
+    with capacity.take(1000):
+        assert capacity.free == 0
+    assert capacity.free == 100
+
+
+def test_capacity_lets_go_of_those_that_wait():
+    capacity, ended = runner.Capacity(100), []
+
+    def wait():
+        with pytest.raises(runner.Stopped):
+            with capacity.take(100):
+                pass
+        ended.append(True)
+
+    with capacity.take(100):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        capacity.stop()
+        thread.join(5)
+    assert ended == [True]
+
+
+def test_what_is_ended_by_force_has_not_failed():
+    results = runner.Results("x", [], {})
+    results.failed("far", "down-1", "nginx", 0, BenchError("x"))
+    results.stopping = True
+    with pytest.raises(runner.Stopped):
+        results.failed("far", "down-1", "nginx", 0, BenchError("x"))
+    assert len(results.failures) == 1
