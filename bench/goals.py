@@ -80,26 +80,25 @@ def on_links(table, systems):
 
 
 def difference(table, scenario, figure, system, other):
-    found = by_round(values(table, LOOPBACK, scenario, system, figure), values(table, LOOPBACK, scenario, other, figure),
-                     lambda a, b: a - b)
+    found = by_round(*(values(table, LOOPBACK, scenario, one, figure) for one in (system, other)), lambda a, b: a - b)
     return found and found["median"]
 
 
 def idle_kilobytes(table, system, end=""):
     """Of each open connection: what 10 000 of them take beyond ten."""
-    found = by_round(values(table, LOOPBACK, "open-10000", system, f"rss_mb{end}"),
-                     values(table, LOOPBACK, "open-10", system, f"rss_mb{end}"), lambda a, b: (a - b) * 1e6 / 9990 / 1e3)
+    most, few = (values(table, LOOPBACK, scenario, system, f"rss_mb{end}") for scenario in ("open-10000", "open-10"))
+    found = by_round(most, few, lambda a, b: (a - b) * 1000 / (10_000 - 10))
     return found and found["median"]
 
 
 def flat(table, system, base, others):
-    """The largest of the CPU per request of `others` as a part of that of `base`, and whose it is."""
+    """The largest of the CPU per request of `others` as a part of that of `base`; a note of whose it is."""
     found = []
     for scenario in others:
         ratio = by_round(*(values(table, LOOPBACK, one, system, "cpu_us_request") for one in (scenario, base)),
                          lambda a, b: a / b)
         if ratio:
-            found.append((ratio["median"], scenario))
+            found.append((ratio["median"], f"({scenario})"))
     return max(found, default=(None, ""))
 
 
@@ -113,10 +112,10 @@ def further(table, lines):
     yield Goal("resident MB with 10 000 connections, both ends", RESIDENT_MB_MAX,
                middle(table, LOOPBACK, "open-10000", "ptproxy", "rss_mb"),
                note=", ".join(f"{end} {value:.0f}" for end, value in ends.items() if value))
-    busy, which = flat(table, "ptproxy", "get-1k-c16", [f"get-1k-c{count}" for count in (64, 512, 1000)])
-    yield Goal("CPU per request with 64, 512, 1000 at once / with 16", FLAT_MAX, busy, note=f"most: {which}" * bool(which))
-    idle, which = flat(table, "ptproxy", "open-1", [f"open-{count}" for count in (10, 1000, 10_000)])
-    yield Goal("CPU per request with 10, 1000, 10 000 open / with 1", FLAT_MAX, idle, note=f"most: {which}" * bool(which))
+    busy, most = flat(table, "ptproxy", "get-1k-c16", [f"get-1k-c{count}" for count in (64, 512, 1000)])
+    yield Goal("CPU per request with 64, 512, 1000 at once / with 16", FLAT_MAX, busy, note=most)
+    idle, most = flat(table, "ptproxy", "open-1", [f"open-{count}" for count in (10, 1000, 10_000)])
+    yield Goal("CPU per request with 10, 1000, 10 000 open / with 1", FLAT_MAX, idle, note=most)
     if "far" in lines:
         far = lines["far"]
         limit = BDP_TRIPS * far["rtt_ms"] + IP_SHARE * far["bdp"] * 8 / far["mbit"] / 1000

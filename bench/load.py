@@ -39,8 +39,9 @@ def wrk(place, address, connections, seconds, *request):
 
 def ab_command(address, path, connections, seconds, percentiles, keep_alive=False):
     """Without keep_alive every request has a connection of its own."""
-    return ["ab", *(["-k"] if keep_alive else []), "-q", "-d", "-S", "-r", "-s", "30", "-c", str(connections), "-t", str(max(1, round(seconds))), "-n",
-            "1000000", "-e", str(percentiles), f"http://{address[0]}:{address[1]}{path}"]
+    return ["ab", *(["-k"] if keep_alive else []), "-q", "-d", "-S", "-r", "-s", "30", "-c", str(connections), "-t",
+            str(max(1, round(seconds))), "-n", "1000000", "-e", str(percentiles),
+            f"http://{address[0]}:{address[1]}{path}"]
 
 
 def parse_ab(text, percentiles):

@@ -77,7 +77,8 @@ class Plan:
         lines = []
         for part in [*self.loopback, *self.far]:
             lines += [f"{part.name}: {' '.join(kind.name for kind in part.kinds)}"]
-            lines += [f"  {name:18} {title}" for scenario in part.scenarios for name, title in scenario.titles().items()]
+            for scenario in part.scenarios:
+                lines += [f"  {name:18} {title}" for name, title in scenario.titles().items()]
         return "\n".join([*lines, self.summary()])
 
     def summary(self):

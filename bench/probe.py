@@ -226,7 +226,8 @@ def response(connection):
             raise EOFError
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    lines = head.lower().split(b"\r\n")
+    length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
     got = len(body)
     while got < length:
         more = connection.recv(PIECE)

@@ -134,8 +134,8 @@ def head(results):
         yield ""
     yield (f"`{results['command']}` on {results['date']}, commit {results['commit']}: {machine['cpu']}, "
            f"{machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, Linux {machine['kernel']}; load "
-           f"average {results['load_average']['start']:.1f} before and {results['load_average']['end']:.1f} after; took "
-           f"{clock(results['seconds'])}.")
+           f"average {results['load_average']['start']:.1f} before, {results['load_average']['end']:.1f} after; it "
+           f"took {clock(results['seconds'])}.")
     yield ""
     yield (f"Medians of {rounds} rounds in turns; ±: half the distance of the quartiles. CPU, memory and switches are "
            "of both proxies together. Ratios are medians of the ratios of each round; below 1, ptproxy needs less. "
@@ -168,8 +168,8 @@ def goal_tables(results, table_of):
     rows = []
     for peer, costs, (request, megabyte) in goals.against_peers(table_of):
         rows.append([peer, *(value(cost) for cost in costs), *goal_cells(request), *goal_cells(megabyte)])
-    yield from table(["CPU on loopback, one worker each", "us / 1 KB request", "ms / MB", "goal", "ptproxy /", "reached",
-                      "goal per MB", "ptproxy /", "reached"], rows)
+    yield from table(["CPU on loopback, one worker each", "us / 1 KB request", "ms / MB", "goal", "ptproxy /",
+                      "reached", "goal per MB", "ptproxy /", "reached"], rows)
     yield ""
     systems = unique(sample["system"] for sample in results["samples"] if sample["place"] in ("lossy", "far"))
     others = [name for name in systems if name != "ptproxy" and base(name) != "direct"]
@@ -201,9 +201,10 @@ def faults(results):
     far = [sample["figures"]["machine_busy"] for sample in results["samples"] if "machine_busy" in sample["figures"]]
     if far:
         over = sum(busy > MACHINE_BUSY for busy in far)
-        yield (f"On links, the machine was busy to {100 * sum(far) / len(far):.0f} % (mean of {len(far)} measurements), "
-               f"of which the bench was {100 * results.get('links_cpu_share', 0):.0f}; in {over} of them it was busy to "
-               f"more than {100 * MACHINE_BUSY:.0f} %, which lengthens times by some ms.")
+        own = 100 * results.get("links_cpu_share", 0)
+        yield (f"On links, the machine was busy to {100 * sum(far) / len(far):.0f} % (mean of {len(far)} measurements; "
+               f"the bench itself took {own:.0f} %); in {over} of them to more than {100 * MACHINE_BUSY:.0f} %, which "
+               "lengthens times by some ms.")
         yield ""
 
 

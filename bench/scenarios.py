@@ -103,8 +103,8 @@ def by_ab(size, connections, seconds, keep_alive=False):
 
 
 def open_connections(seconds):
-    """With more and more connections open, each idle after one request: resident memory, then a load beside them. From a
-    fresh start, as no allocator gives back all that it has had."""
+    """With more and more connections open, each idle after one request: resident memory, then a load beside them. From
+    a fresh start, as no allocator gives back all that it has had."""
     def measure(system):
         host, port = system.address
         system.restart()

@@ -41,7 +41,8 @@ def lines(results):
     rounds = 1 + max((sample["round"] for sample in results["samples"]), default=-1)
     yield (f"Measured by `{results['command']}` on {results['date'][:10]} at commit {results['commit']}, in "
            f"{clock(results['seconds'])}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Linux "
-           f"{machine['kernel']}. Both ends of each pair are counted, one worker each; medians of {rounds} rounds in turns.")
+           f"{machine['kernel']}. Both ends of each pair are counted, one worker each; medians of {rounds} rounds in "
+           "turns.")
     if results["partial"]:
         yield "The run was interrupted."
     yield ""

@@ -64,7 +64,8 @@ KINDS = {kind.name: kind for kind in (
     Kind("haproxy", "h2 (TCP)", "cfg"),
     Kind("caddy", "HTTP/3 (QUIC)", "caddyfile"),
     Kind("ptproxy-rs", "HTTP/3 (QUIC)", "json", variable="PTPROXY_RS", why_not="it is no package of Debian's"),
-    Kind("h2o", "HTTP/3 (QUIC)", "yaml", variable="H2O", why_not="Debian 12's is too old for HTTP/3, later ones have none"),
+    Kind("h2o", "HTTP/3 (QUIC)", "yaml", variable="H2O",
+         why_not="Debian 12's is too old for HTTP/3, later ones have none"),
     Kind("direct", "plain HTTP/1.1 (TCP)"),
 )}
 REFERENCES = ["nginx", "haproxy"]
@@ -276,7 +277,8 @@ class System:
         directory.mkdir(parents=True, exist_ok=True)
         file = directory / f"{side}.{self.kind.suffix}"
         file.write_text(render(template(f"{self.kind.program}-{side}.{self.kind.suffix}"), self.values))
-        home = {"HOME": directory, "XDG_DATA_HOME": directory, "XDG_CONFIG_HOME": directory, "GOMAXPROCS": self.kind.threads}
+        home = {"HOME": directory, "XDG_DATA_HOME": directory, "XDG_CONFIG_HOME": directory,
+                "GOMAXPROCS": self.kind.threads}
         self.services[side] = Service(self.place.command(side, command(self.kind, file, directory)), directory,
                                       self.ports[side], {name: str(value) for name, value in home.items()})
 
