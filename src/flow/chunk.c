@@ -100,6 +100,12 @@ void chunk_unref(struct chunk *chunk) {
   pool_put(&chunk->home->headers[chunk->size], chunk);
 }
 
+uint64_t chunks_excess(const struct chunks *chunks, enum chunk_size size, unsigned scarce, unsigned eased) {
+  must(eased <= scarce);
+  uint64_t live = chunks->headers[size].live, capacity = chunks->capacity[size];
+  return live * 100 > capacity * scarce ? (live - capacity * eased / 100) * bytes_each[size] : 0;
+}
+
 struct chunk *chunk_at(struct chunks *chunks, enum chunk_size size, uint16_t index) {
   must(index < chunks->headers[size].fresh);
   struct chunk *chunk = pool_at(&chunks->headers[size], index);

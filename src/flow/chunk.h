@@ -48,6 +48,9 @@ struct chunk *chunk_ref(struct chunk *chunk);
 void chunk_unref(struct chunk *chunk);
 /* The chunk of |size| with this index, which must be in use: from a completion's buffer id. */
 struct chunk *chunk_at(struct chunks *chunks, enum chunk_size size, uint16_t index);
+/* When more than |scarce| percent of the chunks of |size| are in use: how many bytes of them above |eased| percent.
+   Else 0. */
+uint64_t chunks_excess(const struct chunks *chunks, enum chunk_size size, unsigned scarce, unsigned eased);
 static inline uint32_t chunk_room(const struct chunk *chunk) { return chunk->capacity - chunk->used; }
 
 #endif

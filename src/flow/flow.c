@@ -6,6 +6,8 @@
 
 #include "base/must.h"
 
+enum { LARGE_FROM_BYTES = 32768 }; /* queued bytes from which on copies go into large chunks */
+
 void flow_open(struct flow *flow, struct chunks *chunks) { *flow = (struct flow){.chunks = chunks, .end = FLOW_OPEN}; }
 
 static void span_free(struct flow *flow, struct span *span) {
@@ -84,11 +86,12 @@ static bool span_append(struct flow *flow, struct chunk *chunk, uint32_t offset,
   return true;
 }
 
-/* A chunk for |len| bytes to be copied: small unless they need a large one, the other size when there is no such. */
-static struct chunk *copy_chunk_get(struct chunks *chunks, size_t len) {
-  enum chunk_size wanted = len > CHUNK_SMALL_BYTES ? CHUNK_LARGE : CHUNK_SMALL;
-  struct chunk *chunk = chunk_get(chunks, wanted);
-  return chunk != NULL ? chunk : chunk_get(chunks, wanted == CHUNK_SMALL ? CHUNK_LARGE : CHUNK_SMALL);
+/* A chunk for |len| bytes to be copied: small unless they need a large one or much is queued already, so that bodies
+   which wait do not use up what heads are received into; the other size when there is no such. */
+static struct chunk *copy_chunk_get(const struct flow *flow, size_t len) {
+  bool large = len > CHUNK_SMALL_BYTES || flow->pushed - flow->released >= LARGE_FROM_BYTES;
+  struct chunk *chunk = chunk_get(flow->chunks, large ? CHUNK_LARGE : CHUNK_SMALL);
+  return chunk != NULL ? chunk : chunk_get(flow->chunks, large ? CHUNK_SMALL : CHUNK_LARGE);
 }
 
 /* Copies as many of the |len| bytes as there are chunks and spans for, and returns their number. */
@@ -105,7 +108,7 @@ static size_t copy_in(struct flow *flow, const uint8_t *data, size_t len) {
       done += part;
       continue;
     }
-    struct chunk *chunk = copy_chunk_get(flow->chunks, len - done);
+    struct chunk *chunk = copy_chunk_get(flow, len - done);
     if (chunk == NULL)
       break;
     if (!span_append(flow, chunk, 0, 0)) {

@@ -7,9 +7,11 @@
 #include "io/tcp.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -311,6 +313,11 @@ void tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count) {
 
 bool tcp_sending(const struct tcp *tcp) { return tcp->sending; }
 size_t tcp_sent_bytes(const struct tcp *tcp) { return tcp->sent_bytes; }
+
+uint64_t tcp_queued_bytes(const struct tcp *tcp) {
+  int bytes = 0;
+  return ioctl(tcp->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (uint64_t)bytes : 0;
+}
 
 void tcp_shutdown(struct tcp *tcp) {
   must(tcp->magic == TCP_MAGIC && tcp->state != TCP_DYING);

@@ -97,6 +97,8 @@ void tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count);
 bool tcp_sending(const struct tcp *tcp);
 /* How much the last completed send sent. */
 size_t tcp_sent_bytes(const struct tcp *tcp);
+/* Bytes of completed sends that the peer has not acknowledged; 0 when the kernel does not know. */
+uint64_t tcp_queued_bytes(const struct tcp *tcp);
 /* Half-closes after the sends so far (RFC 9112 section 9.6: so that a last response is not lost to a reset). */
 void tcp_shutdown(struct tcp *tcp);
 

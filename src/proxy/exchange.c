@@ -81,6 +81,8 @@ static void exchange_free(struct exchange *exchange) {
     head_close(&exchange->informational[i]);
   fields_close(&exchange->req_trailers);
   fields_close(&exchange->resp_trailers);
+  must(exchange->proxy->stalls.leaving_bytes >= exchange->leaving_bytes);
+  exchange->proxy->stalls.leaving_bytes -= exchange->leaving_bytes;
   pool_put(&exchange->proxy->exchanges, exchange);
 }
 
@@ -176,6 +178,9 @@ static enum flow_end end_of(enum err reason) {
   case ERR_ORIGIN_CONNECT_TIMEOUT:
   case ERR_REQUEST_BODY_TIMEOUT:
   case ERR_REQUEST_HEAD_TIMEOUT:
+  case ERR_CLIENT_STALLED:
+  case ERR_READ_YIELDED:
+  case ERR_BODY_YIELDED:
     return FLOW_TIMED_OUT;
   case ERR_ORIGIN_CLOSED:
     return FLOW_TRUNCATED;

@@ -71,8 +71,9 @@ struct exchange {
   uint8_t informational_first, informational_count;
   struct fields req_trailers, resp_trailers;
   const struct exchange_ops *near_ops, *far_ops;
-  void *near, *far; /* NULL: that end has let go, or has not taken it yet */
-  void *link;       /* the session module's: the session that carries it */
+  void *near, *far;       /* NULL: that end has let go, or has not taken it yet */
+  void *link;             /* the session module's: the session that carries it */
+  uint64_t leaving_bytes; /* of the response, when it was ended for others: counted in proxy->stalls, too */
   uint64_t started_ns, requested_ns, queued_ns, forwarded_ns, answered_ns;
 };
 

@@ -55,6 +55,7 @@ struct ingress {
   struct tcp *tcp;
   struct exchange *exchange; /* NULL between requests */
   struct timer timer;
+  struct stall stall;
   struct http1_reader reader;
   struct http1_writer writer;
   uint8_t request;  /* enum request_part */
@@ -69,6 +70,12 @@ static void ingress_output(void *end, struct exchange *exchange);
 static void ingress_input(void *end, struct exchange *exchange);
 
 static const struct exchange_ops ingress_ops = {.output = ingress_output, .input = ingress_input};
+
+static uint64_t stall_queued_bytes(struct stall *stall);
+static void stall_end(struct stall *stall);
+static void note_turn(struct ingress *ingress, unsigned events);
+
+static const struct stall_ops stall_ops = {.queued_bytes = stall_queued_bytes, .end = stall_end};
 
 /* ---- the end of a connection ---- */
 
@@ -86,6 +93,7 @@ static void ingress_close(struct ingress *ingress, bool reset) {
     return;
   ingress->response = RESPONSE_CLOSED;
   timer_cancel(&ingress->proxy->timers, &ingress->timer);
+  note_turn(ingress, 0);
   /* The far end stops now; the exchange itself stays until no send refers to its bytes. */
   if (ingress->exchange != NULL)
     exchange_fail(ingress->exchange, ERR_CLIENT_GONE);
@@ -290,6 +298,7 @@ static void ingress_input(void *end, struct exchange *exchange) {
   must(ingress->exchange == exchange);
   if (ingress->response != RESPONSE_CLOSED && ingress->request == REQUEST_BODY)
     ingress_read(ingress);
+  note_turn(ingress, 0);
 }
 
 /* ---- the response ---- */
@@ -384,9 +393,8 @@ static void send_more(struct ingress *ingress) {
     ingress_close(ingress, true);
 }
 
-static void ingress_output(void *end, struct exchange *exchange) {
-  struct ingress *ingress = end;
-  must(ingress->exchange == exchange);
+static void write_more(struct ingress *ingress) {
+  struct exchange *exchange = ingress->exchange;
   if (ingress->response > RESPONSE_WRITING || tcp_sending(ingress->tcp))
     return;
   const struct head *head;
@@ -399,12 +407,57 @@ static void ingress_output(void *end, struct exchange *exchange) {
   send_more(ingress);
 }
 
+static void ingress_output(void *end, struct exchange *exchange) {
+  struct ingress *ingress = end;
+  must(ingress->exchange == exchange);
+  write_more(ingress);
+  note_turn(ingress, 0);
+}
+
 static void on_sent(struct ingress *ingress) {
   http1_writer_sent(&ingress->writer, tcp_sent_bytes(ingress->tcp));
   if (ingress->exchange == NULL)
     return;
   exchange_wake(ingress->exchange, WAKE_FAR_INPUT);
-  ingress_output(ingress, ingress->exchange);
+  write_more(ingress);
+}
+
+/* ---- callers that do not move ---- */
+
+/* Whether it is the client's turn, and for what. One that waits for 100 Continue waits for the origin. */
+static enum stall_kind turn(const struct ingress *ingress) {
+  const struct exchange *exchange = ingress->exchange;
+  if (exchange == NULL || ingress->response > RESPONSE_WRITING)
+    return STALL_NONE;
+  if (ingress->response == RESPONSE_WRITING && tcp_sending(ingress->tcp))
+    return STALL_READ;
+  bool expects = exchange->req_head.expects_continue && !ingress->continued && exchange->req.pushed == 0;
+  return ingress->request == REQUEST_BODY && wants_input(ingress) && !expects ? STALL_BODY : STALL_NONE;
+}
+
+/* To be called at the end of everything that may change whose turn it is; |events|: those of tcp that led to it. */
+static void note_turn(struct ingress *ingress, unsigned events) {
+  enum stall_kind kind = turn(ingress);
+  bool moved = (events & (kind == STALL_READ ? TCP_SENT : TCP_INPUT)) != 0;
+  stall_note(&ingress->proxy->stalls, &ingress->stall, kind, ingress->exchange, moved, ingress->proxy->now_ns);
+}
+
+static uint64_t stall_queued_bytes(struct stall *stall) {
+  return tcp_queued_bytes(container_of(stall, struct ingress, stall)->tcp);
+}
+
+static void cut_response(struct ingress *ingress, enum err reason) {
+  exchange_fail(ingress->exchange, reason);
+  ingress_close(ingress, true);
+}
+
+static void stall_end(struct stall *stall) {
+  struct ingress *ingress = container_of(stall, struct ingress, stall);
+  if (stall->kind == STALL_READ)
+    cut_response(ingress, ERR_READ_YIELDED);
+  else
+    refuse(ingress, ERR_BODY_YIELDED);
+  note_turn(ingress, 0);
 }
 
 /* ---- events ---- */
@@ -420,6 +473,7 @@ static void on_event(void *owner, struct tcp *tcp, unsigned events) {
     on_sent(ingress);
   if ((events & TCP_INPUT) && ingress->response != RESPONSE_CLOSED)
     ingress_read(ingress);
+  note_turn(ingress, events);
 }
 
 static void on_timer(struct timer *timer, uint64_t now_ns) {
@@ -440,9 +494,9 @@ static void on_timer(struct timer *timer, uint64_t now_ns) {
     else
       ingress_close(ingress, false);
   } else if (ingress->response == RESPONSE_WRITING && tcp_sending(ingress->tcp)) {
-    log_debug("%s", err_text(ERR_CLIENT_STALLED));
-    ingress_close(ingress, true);
+    cut_response(ingress, ERR_CLIENT_STALLED);
   }
+  note_turn(ingress, 0);
 }
 
 static void on_accept(void *context, struct tcp *tcp) {
@@ -459,6 +513,7 @@ static void on_accept(void *context, struct tcp *tcp) {
   ingress->proxy = proxy;
   ingress->tcp = tcp;
   list_init(&ingress->node);
+  stall_init(&ingress->stall);
   list_push(&front->all, &ingress->node);
   timer_init(&ingress->timer, on_timer);
   http1_reader_open(&ingress->reader, HTTP1_READS_REQUESTS);
@@ -482,6 +537,7 @@ enum err ingress_front_open(struct ingress_front **out, struct proxy *proxy) {
   if (front == NULL)
     return ERR_NO_MEMORY;
   front->proxy = proxy;
+  proxy->stalls.ops = &stall_ops;
   list_init(&front->all);
   uint32_t capacity = (uint32_t)proxy->config->limits.connections + REFUSALS_MAX;
   enum err err = pool_open(&front->connections, "ingress_connections", sizeof(struct ingress), capacity);

@@ -18,6 +18,7 @@
 #include "metrics/metrics.h"
 #include "proto/fields.h"
 #include "proxy/marks.h"
+#include "proxy/stalls.h"
 
 struct exchange;
 
@@ -32,8 +33,9 @@ struct proxy {
   struct tcp_stack *tcp;
   struct resolver *resolver;
   struct pool exchanges;
-  struct list ready; /* exchanges to be pumped */
-  struct list dead;  /* exchanges that both ends let go: freed in the tick's last step */
+  struct list ready;    /* exchanges to be pumped */
+  struct list dead;     /* exchanges that both ends let go: freed in the tick's last step */
+  struct stalls stalls; /* client mode: callers that are waited for */
   struct metrics *metrics;
   struct head_limits limits;
   struct log_rate refused_requests; /* lines about them in the access log */

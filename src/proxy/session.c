@@ -226,6 +226,8 @@ void sessions_ingest(struct sessions *sessions) {
   connector_follow(sessions);
   handle_ready(sessions);
   sessions_serve_waiting(sessions);
+  if (!sessions->proxy->server)
+    sessions_consider_yield(sessions);
 }
 
 /* Sends what the endpoint has to say to datagrams that belong to no connection. */
@@ -336,6 +338,7 @@ enum err sessions_open(struct sessions **out, struct proxy *proxy, struct tls_co
   list_init(&sessions->dirty);
   list_init(&sessions->waiting);
   timer_init(&sessions->wait_timer, sessions_on_wait_timer);
+  timer_init(&sessions->yield_timer, sessions_on_yield_timer);
   struct quic_settings settings;
   enum err err = quic_settings_from(proxy, tls, &settings);
   if (err == ERR_OK)
@@ -359,6 +362,7 @@ void sessions_close(struct sessions *sessions) {
     return;
   must(list_empty(&sessions->all) && list_empty(&sessions->waiting));
   timer_cancel(&sessions->proxy->timers, &sessions->wait_timer);
+  timer_cancel(&sessions->proxy->timers, &sessions->yield_timer);
   if (!sessions->proxy->server)
     connector_close(sessions);
   udp_close(sessions->udp);

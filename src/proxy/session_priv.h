@@ -64,7 +64,11 @@ struct sessions {
   struct list all, dirty;
   struct list waiting; /* exchanges (by queue) that wait for a stream or for a new session */
   uint32_t waiting_count;
+  bool newest_next; /* whose turn it was last: the newest one's, not the oldest one's */
   struct timer wait_timer;
+  struct timer yield_timer; /* set while something has run out that still callers hold */
+  uint32_t promised;        /* streams of exchanges that were ended for those who wait, and that none has got yet */
+  struct log_rate yields;
   struct connector connector;
   struct log_rate handshake_failures;
   struct session_report report;
@@ -84,10 +88,16 @@ void session_flush(struct session *session);
 bool session_accept_stream(void *context, struct h3_stream *stream);
 void session_informed(void *context, struct h3_stream *stream);
 void session_handle_streams(struct session *session);
+/* There is a session, and all its streams are in use. */
+bool sessions_exhausted(const struct sessions *sessions);
 /* Gives streams to those that wait, as far as there are some. */
 void sessions_serve_waiting(struct sessions *sessions);
 void sessions_fail_waiting(struct sessions *sessions, enum err reason);
 void sessions_on_wait_timer(struct timer *timer, uint64_t now_ns);
+
+/* session_yield.c: to be called when a request waits, and after bytes came. */
+void sessions_consider_yield(struct sessions *sessions);
+void sessions_on_yield_timer(struct timer *timer, uint64_t now_ns);
 
 /* session_report.c: before a session or the socket goes. */
 void session_count(struct session *session);

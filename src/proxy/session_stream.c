@@ -10,6 +10,7 @@
 enum {
   WAITING_MAX = 4096, /* requests that wait for a stream */
   WAITING_MS = 10000, /* and how long */
+  STANDING_MS = 500,  /* a queue whose oldest has waited so long is no burst that is about to be over */
 };
 
 static void touch_of(struct exchange *exchange) { session_touch(exchange->link); }
@@ -116,11 +117,16 @@ static enum err begin(struct session *session, struct exchange *exchange) {
   return ERR_OK;
 }
 
-static struct session *session_for_requests(struct sessions *sessions) {
+static struct session *session_for_requests(const struct sessions *sessions) {
   struct session *session = sessions->connector.session;
   if (session == NULL || session->state != SESSION_UP || h3_peer_goaway(session->h3))
     return NULL;
   return session;
+}
+
+bool sessions_exhausted(const struct sessions *sessions) {
+  const struct session *session = session_for_requests(sessions);
+  return session != NULL && quic_streams_left(session->conn) == 0;
 }
 
 /* ---- waiting for a stream, or for the next session ---- */
@@ -155,6 +161,7 @@ static void wait(struct sessions *sessions, struct exchange *exchange) {
   list_push(&sessions->waiting, &exchange->queue);
   sessions->waiting_count++;
   set_wait_timer(sessions);
+  sessions_consider_yield(sessions);
   if (sessions->waiting_count > WAITING_MAX)
     exchange_fail(exchange, ERR_OVERLOADED);
 }
@@ -176,16 +183,34 @@ void sessions_on_wait_timer(struct timer *timer, uint64_t now_ns) {
   set_wait_timer(sessions);
 }
 
+/* The oldest first. But in a queue that has come to stand, everybody would then wait as long as those before him who
+   hold the streams and do not move: of every two streams one goes to the newest, who is served at once, and nobody
+   else waits more than twice as long. */
+static bool newest_is_next(struct sessions *sessions) {
+  const struct exchange *oldest = container_of(sessions->waiting.next, struct exchange, queue);
+  bool stands = sessions->proxy->now_ns - oldest->queued_ns >= STANDING_MS * NS_PER_MS;
+  sessions->newest_next = stands && !sessions->newest_next;
+  return sessions->newest_next;
+}
+
 void sessions_serve_waiting(struct sessions *sessions) {
   struct session *session = session_for_requests(sessions);
   if (session == NULL || list_empty(&sessions->waiting))
     return;
   while (!list_empty(&sessions->waiting) && quic_streams_left(session->conn) > 0) {
-    struct exchange *exchange = container_of(list_pop(&sessions->waiting), struct exchange, queue);
+    bool newest = newest_is_next(sessions);
+    struct list *node = newest ? sessions->waiting.prev : sessions->waiting.next;
+    struct exchange *exchange = container_of(node, struct exchange, queue);
+    list_remove(node);
     sessions->waiting_count--;
     enum err err = begin(session, exchange);
+    if (err == ERR_OK && sessions->promised > 0)
+      sessions->promised--;
     if (err == ERR_AGAIN) {
-      list_push_front(&sessions->waiting, &exchange->queue);
+      if (newest)
+        list_push(&sessions->waiting, node);
+      else
+        list_push_front(&sessions->waiting, node);
       sessions->waiting_count++;
       break;
     }
@@ -204,7 +229,11 @@ void sessions_route(void *router, struct exchange *exchange) {
     exchange_fail(exchange, ERR_NO_TUNNEL);
     return;
   }
-  enum err err = list_empty(&sessions->waiting) ? begin(session, exchange) : ERR_AGAIN;
+  enum err err = ERR_AGAIN;
+  if (list_empty(&sessions->waiting)) {
+    sessions->promised = 0; /* those for whom it was did not need it */
+    err = begin(session, exchange);
+  }
   if (err == ERR_AGAIN)
     wait(sessions, exchange);
   else if (err != ERR_OK)

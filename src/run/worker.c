@@ -138,6 +138,7 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   loop_mark_make(proxy->loop_mark);
   list_init(&proxy->ready);
   list_init(&proxy->dead);
+  stalls_init(&proxy->stalls);
   timer_init(&worker->phase_timer, on_phase_timer);
   timer_init(&worker->measure_timer, on_measure_timer);
   worker->certificate_not_after_s = tls_context_not_after(tls);

@@ -1,9 +1,11 @@
 """Many at once: origins that close at random, thousands of slow callers, and the load generators that people use."""
 
+import hashlib
 import random
 import re
 import resource
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -11,6 +13,7 @@ import time
 import pytest
 from harness import SLOW, Nginx, curl
 from payload import payload
+from scripted import stream_sha256
 
 CALLERS_MAX = 5000 if SLOW == 1 else 1000
 
@@ -26,6 +29,8 @@ def descriptors():
 def nginx(tmp_path_factory, script):
     nginx = Nginx(tmp_path_factory.mktemp("nginx"), script.address)
     (nginx.root / "file").write_bytes(payload(1000))
+    (nginx.root / "medium").write_bytes(payload(300_000))
+    (nginx.root / "large").write_bytes(payload(3_000_000))
     yield nginx
     nginx.stop()
 
@@ -119,27 +124,89 @@ def test_readers_that_do_not_read(start_pair):
         caller.close()
 
 
-def test_thousands_of_readers_that_do_not_read(start_pair):
-    """Each holds a stream until its time is up: with enough of them allowed, the others go on meanwhile."""
-    pair = start_pair(both={"timeouts": {"request_body": f"{20 * SLOW}s"},
-                            "transport": {"max_concurrent_http_streams": 8192}})
+def callers_that_do_not_read(pair, count, target):
     callers = []
-    for _ in range(CALLERS_MAX):
+    for _ in range(count):
         caller = socket.socket()
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         caller.connect(pair.http)
-        caller.sendall(b"GET /n/300000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        caller.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target)
         callers.append(caller)
-    assert pair.request("GET", "/n/1000", timeout=60).status == 200  # behind what the origin had to make for the others
+    return callers
+
+
+def hang_up(callers):
+    """With RST: a FIN from who has not been answered yet does not tell that he has gone, and a drain waits for him."""
+    for caller in callers:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        caller.close()
+
+
+def test_thousands_of_readers_that_do_not_read(start_pair, nginx):
+    """Each holds a stream until its time is up: with enough of them allowed, the others go on meanwhile."""
+    pair = start_pair(nginx.address, both={"timeouts": {"request_body": f"{20 * SLOW}s"},
+                                           "transport": {"max_concurrent_http_streams": 8192}})
+    callers = callers_that_do_not_read(pair, min(CALLERS_MAX, 3500), b"/medium")  # of 4096 connections to an origin
+    assert pair.request("GET", "/file", timeout=60).status == 200  # behind what was on the way to the others
     seconds = []
     for _ in range(30):
         start = time.monotonic()
-        assert pair.request("GET", "/n/1000").body == payload(1000)
+        assert pair.request("GET", "/file").body == payload(1000)
         seconds.append(time.monotonic() - start)
     assert sorted(seconds)[15] < 1, seconds
     assert pair.client.resident() < 600e6 * SLOW and pair.server.resident() < 600e6 * SLOW
-    for caller in callers:
-        caller.close()
+    hang_up(callers)
+
+
+def test_callers_that_do_not_read_make_room(start_pair, nginx):
+    """With the default limits, thousands of them want all streams, and more buffers than there are."""
+    pair = start_pair(nginx.address)
+    callers = callers_that_do_not_read(pair, max(CALLERS_MAX, 2000), b"/large")
+    for _ in range(50):
+        answer = pair.request("GET", "/file", timeout=60)
+        assert answer.status == 200 and answer.body == payload(1000), answer
+    pair.client.wait_log("requests wait for a stream: ended a request whose caller has not taken anything")
+    assert pair.client.resident() < 600e6 * SLOW and pair.server.resident() < 600e6 * SLOW
+    hang_up(callers)
+    assert pair.request("GET", "/file").body == payload(1000)
+
+
+def test_who_reads_slowly_keeps_his_stream(start_pair, script):
+    """All streams are in use, and two requests wait: of three callers the two are ended that do not read at all."""
+    go_on = threading.Event()
+
+    def waits(call):
+        go_on.wait(60 * SLOW)
+        return call.respond(200, b"done")
+
+    script.on("/waits", waits)
+    pair = start_pair(both={"transport": {"max_concurrent_http_streams": 3}})
+    length = 8_000_000
+    still, slow, still_too = callers_that_do_not_read(pair, 3, b"/stream/%d" % length)
+    slow.settimeout(30 * SLOW)
+    got = bytearray(slow.recv(4096))
+    answers = []
+    others = [threading.Thread(target=lambda: answers.append(pair.request("GET", "/waits"))) for _ in range(2)]
+    for other in others:
+        other.start()
+    end = time.monotonic() + 30 * SLOW
+    while sum(request.target == "/waits" for request in script.requests) < 2:
+        got += slow.recv(2048)
+        time.sleep(0.05)
+        assert time.monotonic() < end, "the others have no stream"
+    go_on.set()
+    for other in others:
+        other.join()
+    assert [answer.status for answer in answers] == [200, 200]
+    while piece := slow.recv(1 << 16 if len(got) < length else length + got.index(b"\r\n\r\n") + 4 - len(got)):
+        got += piece
+    _, _, body = got.partition(b"\r\n\r\n")
+    assert hashlib.sha256(body).hexdigest() == stream_sha256(length)
+    for caller in (still, still_too):
+        with pytest.raises(ConnectionResetError):
+            while caller.recv(1 << 16):
+                pass
+    hang_up([still, slow, still_too])
 
 
 def run(*command):

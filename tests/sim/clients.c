@@ -15,6 +15,7 @@ enum {
   RECONNECT_MS = 2,
   RETRY_AFTER_MS = 3000,
   EXPECT_MS = 1000,
+  PAUSE_MS = 4000,
   PAD_LINE_MAX = 4096
 };
 
@@ -27,6 +28,7 @@ struct client {
   struct peer *peer;
   uint32_t carried; /* requests on this connection so far */
   bool sending, head_seen, close_after, thinking, resting, over;
+  bool paused;          /* it has begun to */
   bool wait;            /* the last answer was 503: not so soon again */
   uint64_t thought_for; /* the position that the pause was for, plus one */
   struct outgoing out;
@@ -199,6 +201,17 @@ static void client_rested(void *context) {
   client_step(client);
 }
 
+/* Once, longer than a proxy puts up with when others wait. */
+static bool pauses(struct client *client) {
+  if (client->first == client->sent || plan_at(client, client->first)->client != CLIENT_PAUSES)
+    return false;
+  if (!client->paused && client->in.bytes >= plan_at(client, client->first)->down_stop) {
+    client->paused = client->resting = true;
+    world_after(PAUSE_MS * NS_PER_MS, client_rested, client);
+  }
+  return client->resting;
+}
+
 /* At most |max| bytes; false when there is nothing to read, or the connection is gone. */
 static bool read_some(struct client *client, size_t max) {
   uint8_t buffer[16384];
@@ -217,7 +230,7 @@ static bool read_some(struct client *client, size_t max) {
 }
 
 static void client_read(struct client *client) {
-  while (client->peer != NULL) {
+  while (client->peer != NULL && !pauses(client)) {
     if (slow(client)) {
       if (!client->resting && peer_readable(client->peer) > 0) {
         client->resting = true;

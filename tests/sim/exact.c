@@ -3,7 +3,7 @@
 #include "sim/pair.h"
 #include "sim/runs.h"
 
-enum { SLOW_BODY = 2000000, BDP = LAB_BDP, ONE_WAY_MS = LAB_ONE_WAY_MS };
+enum { SLOW_BODY = 2000000, LONG_BODY = 4000000, BDP = LAB_BDP, ONE_WAY_MS = LAB_ONE_WAY_MS };
 
 static struct scenario *exact_open(const char *congestion, uint32_t exchanges) {
   struct scenario *scenario = lab_open(1, congestion, exchanges);
@@ -49,6 +49,43 @@ static bool slow_neighbour(const char *congestion) {
   return within("1 KB beside a slow reader", congestion, took_ms, 2 * ONE_WAY_MS, 2 * ONE_WAY_MS + 5);
 }
 
+/* All streams are with callers: one who has stopped sending its body, one who does not read for a while, and one who
+   reads slowly. Then others come, who need a stream: after half a second the one who has not moved for longest makes
+   room, and for two of them both who do not move; a round trip and a half later the stream is free for them. Who moves
+   keeps his, and so does who is not needed. */
+static bool still_callers(uint32_t waiting) {
+  struct scenario *scenario = lab_open(1, "bbr", 3 + waiting);
+  struct plan *writer = &scenario->plans[0], *reader = &scenario->plans[1], *slow = &scenario->plans[2];
+  scenario->streams = 3;
+  lab_start_session(scenario);
+  writer->method = "POST";
+  writer->client = CLIENT_STALLS;
+  writer->up_framing = FRAMING_LENGTH;
+  writer->up_bytes = 1000;
+  writer->up_stop = 100;
+  reader->client = CLIENT_PAUSES;
+  slow->client = CLIENT_SLOW_READER;
+  reader->down_bytes = slow->down_bytes = LONG_BODY;
+  reader->down_stop = LONG_BODY / 8;
+  for (uint32_t i = 3; i < 3 + waiting; i++) {
+    scenario->plans[i].down_bytes = 1000;
+    scenario->plans[i].think_ns = 2 * NS_PER_S;
+  }
+  double took_ms = lab_exchange(scenario);
+  lab_expect(scenario, 200);
+  if (writer->outcome != OUTCOME_RESPONSE || !writer->by_proxy || writer->got_status != 408)
+    world_fail("the caller that stopped sending got: %s %d", outcome_name((enum outcome)writer->outcome),
+               writer->got_status);
+  enum outcome wanted = waiting > 1 ? OUTCOME_CUT : OUTCOME_RESPONSE;
+  if (reader->outcome != wanted)
+    world_fail("the caller that stopped reading got: %s", outcome_name((enum outcome)reader->outcome));
+  if (slow->outcome != OUTCOME_RESPONSE || slow->by_proxy)
+    world_fail("the caller that reads slowly got: %s", outcome_name((enum outcome)slow->outcome));
+  lab_close(scenario);
+  return within(waiting > 1 ? "two requests behind callers that do not move" : "a request behind them", "bbr", took_ms,
+                500 + 4 * ONE_WAY_MS, 700 + 6 * ONE_WAY_MS);
+}
+
 /* The link goes silent for good while the origin thinks. The keep-alive PING, the first packet sent after the last one
    was received, restarts QUIC's idle timer (RFC 9000 section 10.1): the session has one of its own. */
 static bool silent_link(const char *congestion) {
@@ -90,5 +127,6 @@ bool run_exact(void) {
     good = slow_neighbour(algorithms[i]) && good;
   }
   good = silent_link("bbr") && good;
+  good = still_callers(1) && still_callers(2) && good;
   return killed_server("bbr") && good;
 }

@@ -93,7 +93,7 @@ enum { PROFILES = sizeof profiles / sizeof profiles[0] };
 
 static const char *const client_names[CLIENT_MANNERS] = {
     "plain",  "reads slowly", "writes slowly", "cuts its request", "cuts its response",
-    "stalls", "half-closes",  "expects 100"};
+    "stalls", "half-closes",  "pauses",        "expects 100"};
 static const char *const origin_names[ORIGIN_MANNERS] = {
     "plain",  "slow",   "trickles",      "informs",         "early", "early close", "says close", "closes when idle",
     "closes", "resets", "cuts the body", "resets the body", "never", "garbage"};

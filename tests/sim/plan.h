@@ -21,6 +21,7 @@ enum client_manner {
   CLIENT_CUTS_RESPONSE, /* resets in the middle of the response */
   CLIENT_STALLS,        /* stops in the middle of the request's body, and waits */
   CLIENT_HALF_CLOSES,   /* FIN behind the request */
+  CLIENT_PAUSES,        /* reads nothing for some seconds in the middle of the response; only in exact.c */
   CLIENT_EXPECTS,       /* waits for 100 Continue, or a second, before it sends the body */
   CLIENT_MANNERS
 };

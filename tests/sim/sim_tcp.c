@@ -289,6 +289,8 @@ void tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count) {
 bool tcp_sending(const struct tcp *tcp) { return tcp->sending; }
 size_t tcp_sent_bytes(const struct tcp *tcp) { return tcp->sent_bytes; }
 
+uint64_t tcp_queued_bytes(const struct tcp *tcp) { return tcp->wire->to_peer.written - tcp->wire->to_peer.read; }
+
 void tcp_shutdown(struct tcp *tcp) {
   must(tcp->magic == TCP_MAGIC && tcp->state != TCP_DYING);
   if (tcp->send_inflight)

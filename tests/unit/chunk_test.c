@@ -57,6 +57,21 @@ static void test_overfill(void **state) {
   assert_int_equal(chunks.headers[CHUNK_LARGE].refused, 1);
 }
 
+/* More than half of four in use, of which a quarter may stay. */
+static void test_excess(void **state) {
+  (void)state;
+  static const uint64_t excess[SMALL + 1] = {0, 0, 0, 2 * CHUNK_SMALL_BYTES, 3 * CHUNK_SMALL_BYTES};
+  struct chunk *all[SMALL];
+  for (uint32_t i = 0; i <= SMALL; i++) {
+    assert_int_equal(chunks_excess(&chunks, CHUNK_SMALL, 50, 25), excess[i]);
+    assert_int_equal(chunks_excess(&chunks, CHUNK_LARGE, 50, 25), 0);
+    if (i < SMALL)
+      all[i] = chunk_get(&chunks, CHUNK_SMALL);
+  }
+  for (uint32_t i = 0; i < SMALL; i++)
+    chunk_unref(all[i]);
+}
+
 static void test_spans_overfill(void **state) {
   (void)state;
   struct span *spans[SPANS];
@@ -166,6 +181,7 @@ static void test_no_memory(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_overfill, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_excess, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_spans_overfill, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_refs, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_misuse, set_up, tear_down),

@@ -194,6 +194,38 @@ static void test_accepted_meanwhile(void **state) {
   io_close();
 }
 
+/* What the peer does not read stays, what it reads goes, and nobody has to look at it for that. */
+static void queued(const char *address) {
+  ends_open(512, 32, 8, address);
+  int plain = ends_connect_plain();
+  struct end *end = &ends[0];
+  assert_int_equal(tcp_queued_bytes(end->tcp), 0);
+  end->to_send = 64 * 1024 * 1024;
+  uint64_t before = 0, sent = 1;
+  while (before != sent) { /* until nothing more goes out */
+    before = sent;
+    for (int i = 0; i < 50; i++)
+      ends_tick();
+    sent = end->sent;
+  }
+  uint64_t most = tcp_queued_bytes(end->tcp);
+  assert_true(most > 0);
+  static uint8_t some[256 * 1024];
+  for (size_t got = 0; got < sent / 2;) {
+    ssize_t len = read(plain, some, sizeof some);
+    assert_true(len > 0);
+    got += (size_t)len;
+  }
+  assert_true(tcp_queued_bytes(end->tcp) < most);
+  close(plain);
+  ends_close();
+}
+
+static void test_queued(void **state) {
+  (void)state;
+  queued("127.0.0.1:0");
+}
+
 static void test_unix(void **state) {
   (void)state;
   char folder[] = "/tmp/ptproxy-tcp-XXXXXX", path[64], text[80];
@@ -212,6 +244,7 @@ static void test_unix(void **state) {
   ends_open(512, 32, 8, text); /* the file is still there: stale */
   echo(100 * 1024);
   ends_close();
+  queued(text);
   unlink(path);
   rmdir(folder);
 }
@@ -280,6 +313,7 @@ int main(void) {
       cmocka_unit_test(test_pool_empty_on_accept),
       cmocka_unit_test(test_out_of_descriptors),
       cmocka_unit_test(test_accepted_meanwhile),
+      cmocka_unit_test(test_queued),
       cmocka_unit_test(test_unix),
       cmocka_unit_test(test_listen_fails),
       cmocka_unit_test(test_churn),
