@@ -111,7 +111,7 @@ def further(table, lines):
     ends = {end: middle(table, LOOPBACK, "open-10000", "ptproxy", f"rss_mb_{end}") for end in ("client", "server")}
     yield Goal("resident MB with 10 000 connections, both ends", RESIDENT_MB_MAX,
                middle(table, LOOPBACK, "open-10000", "ptproxy", "rss_mb"),
-               note=", ".join(f"{end} {value:.0f}" for end, value in ends.items() if value))
+               note=f"({', '.join(f'{end} {value:.0f}' for end, value in ends.items() if value)})")
     busy, most = flat(table, "ptproxy", "get-1k-c16", [f"get-1k-c{count}" for count in (64, 512, 1000)])
     yield Goal("CPU per request with 64, 512, 1000 at once / with 16", FLAT_MAX, busy, note=most)
     idle, most = flat(table, "ptproxy", "open-1", [f"open-{count}" for count in (10, 1000, 10_000)])

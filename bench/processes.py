@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -29,12 +30,13 @@ def start(command, stdin=subprocess.DEVNULL, **options):
 
 
 def run(command, timeout, enough=None, **options):
-    """The output of a command that must succeed; it is ended if we are interrupted. After `enough` seconds it is told
-    by SIGINT to come to its end."""
+    """The output of a command that must succeed; it is ended if we are interrupted. `enough` seconds after it has begun
+    to listen for SIGINT, that tells it to come to its end."""
     process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     try:
         if enough is not None:
             try:
+                wait_listens_for(process, signal.SIGINT, timeout)
                 process.wait(enough)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
@@ -46,6 +48,15 @@ def run(command, timeout, enough=None, **options):
     if process.returncode != 0:
         raise BenchError(f"{' '.join(map(str, command))}: status {process.returncode}: {err.strip()[-500:]}")
     return out
+
+
+def wait_listens_for(process, number, timeout):
+    end = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < end:
+        caught = re.search(r"^SigCgt:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+        if caught and int(caught[1], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.005)
 
 
 def stop(process, timeout=STOP_SECONDS):

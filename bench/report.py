@@ -1,12 +1,13 @@
 """The report: results.json with every sample, report.md for people, and plots."""
 
 import json
+import re
 
 import goals
 from plan import clock
 from processes import say
 from stats import summarise, tabulate
-from systems import REFERENCES
+from systems import KINDS, REFERENCES
 
 UNITS = {
     "cpu_us_request": "CPU us/request", "cpu_us_request_client": "client", "cpu_us_request_server": "server",
@@ -68,6 +69,17 @@ def unique(values):
     return list(dict.fromkeys(values))
 
 
+def base(system):
+    """The name without what tells its variants apart."""
+    return re.sub("-(untuned|bbr|cubic|t2)$", "", system)
+
+
+def in_order(systems):
+    """As KINDS has them; lanes end in any order."""
+    known = list(KINDS)
+    return sorted(set(systems), key=lambda name: (known.index(base(name)) if base(name) in known else len(known), name))
+
+
 class Rows:
     """The summary, by place, scenario, system and figure."""
 
@@ -81,7 +93,7 @@ class Rows:
         return unique(key[1] for key in self.rows if key[0] == place)
 
     def systems(self, place, scenario=None):
-        return unique(key[2] for key in self.rows if key[0] == place and scenario in (None, key[1]))
+        return in_order(key[2] for key in self.rows if key[0] == place and scenario in (None, key[1]))
 
     def get(self, *key):
         return self.rows.get(key)
@@ -157,10 +169,6 @@ def goal_cells(goal):
     return [value(goal.limit), value(goal.reached) + (f" {goal.note}" if goal.note else ""), goal.verdict]
 
 
-def base(system):
-    return system.split("-")[0]
-
-
 def goal_tables(results, table_of):
     """What was to be reached, beside what was: the tables of the design."""
     yield "## Figures to reach"
@@ -171,7 +179,7 @@ def goal_tables(results, table_of):
     yield from table(["CPU on loopback, one worker each", "us / 1 KB request", "ms / MB", "goal", "ptproxy /",
                       "reached", "goal per MB", "ptproxy /", "reached"], rows)
     yield ""
-    systems = unique(sample["system"] for sample in results["samples"] if sample["place"] in ("lossy", "far"))
+    systems = in_order(sample["system"] for sample in results["samples"] if sample["place"] in ("lossy", "far"))
     others = [name for name in systems if name != "ptproxy" and base(name) != "direct"]
     if systems:
         rows = [[goal.words, *goal_cells(goal), *(value(found[name]) for name in others)]

@@ -228,7 +228,8 @@ def rounds(part, place, started, numbers, results, progress, capacity=None, name
                 progress.show(f"{name}, round {number + 1} of {numbers[-1] + 1}: {scenario.name}")
                 try:
                     if not system.alive():
-                        raise BenchError("a proxy has ended since the measurement before")
+                        results.failed(name, scenario.name, system.name, number, "a proxy had ended before; began anew")
+                        system.restart()
                     results.add(name, scenario, system.name, number, measure(place, scenario, system, number, capacity))
                 except BenchError as why:
                     results.failed(name, scenario.name, system.name, number, why)
