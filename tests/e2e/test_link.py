@@ -165,7 +165,7 @@ def test_bursts_and_the_same_seed_again(start):
         lost = runs(count, numbers)
         assert sum(lost) / count == pytest.approx(0.05, rel=0.2)
     lost = [run for numbers in arrived[1:] for run in runs(count, numbers)]
-    assert statistics.mean(lost) == pytest.approx(8, rel=0.15)
+    assert statistics.mean(lost) == pytest.approx(8, rel=0.1)
 
 
 def test_reset_to_a_seed(start):

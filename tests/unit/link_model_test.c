@@ -98,7 +98,7 @@ static void test_burst_loss(void **state) {
       direction.settings.burst_run_ppb = (uint64_t)(runs[j] * 1e9);
       struct losses losses = count_losses(&direction, LINK_DROP_BURST);
       assert_near((double)losses.lost / PACKETS, shares[i], 0.15);
-      assert_near((double)losses.lost / losses.runs, runs[j], 0.15);
+      assert_near((double)losses.lost / losses.runs, runs[j], 0.1);
     }
 }
 
