@@ -48,7 +48,7 @@ uint32_t flow_room(const struct flow *flow) {
   uint64_t untaken = flow_untaken(flow);
   if (flow->end != FLOW_OPEN || untaken >= FLOW_UNTAKEN_BYTES_MAX)
     return 0;
-  if (flow->account != NULL && flow->account->held >= flow->account->limit && untaken > 0)
+  if (flow->account != NULL && flow->account->held >= flow->account->limit && flow->pushed > flow->released)
     return 0;
   return (uint32_t)(FLOW_UNTAKEN_BYTES_MAX - untaken);
 }

@@ -78,7 +78,7 @@ void flow_set_account(struct flow *flow, struct flow_account *account);
 
 /* Bytes that the producer should still add before it stops asking its source for more; 0: stop (back-pressure). What
    was already received may be pushed all the same: the overshoot is bounded by one receive buffer. 0 when ended. While
-   the account is over its limit, only a flow with nothing untaken has room: each one goes on, none goes ahead. */
+   the account is over its limit, only a flow that holds nothing has room: each one goes on, none goes ahead. */
 uint32_t flow_room(const struct flow *flow);
 
 /* Adds |len| bytes at |offset| of |chunk|; takes a reference of its own. Small pieces are copied together instead, so

@@ -207,6 +207,8 @@ static int acked_stream_data(nghttp3_conn *http, int64_t id, uint64_t len, void 
   (void)http, (void)id, (void)context;
   struct h3_stream *stream = stream_context;
   flow_release(stream->out, len);
+  if (stream->out->end == FLOW_OPEN && flow_untaken(stream->out) == 0)
+    h3_raise(stream, H3_ROOM); /* its producer may have waited for the account of all flows */
   return 0;
 }
 

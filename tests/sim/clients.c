@@ -109,6 +109,8 @@ static void check_head(struct client *client, struct plan *plan) {
   char text[64];
   plan->got_status = in->status;
   plan->by_proxy = message_field(in, "Server", text, sizeof text) && strncmp(text, "ptproxy", 7) == 0;
+  if (plan->by_proxy && in->status == 503 && !message_field(in, "Retry-After", text, sizeof text))
+    world_fail("exchange %u: 503 without Retry-After", plan->id);
   client->close_after = client->close_after || plan->http10;
   client->wait = in->status == 503;
   if (message_field(in, "Connection", text, sizeof text) && strcasecmp(text, "close") == 0)

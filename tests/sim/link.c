@@ -29,6 +29,7 @@ struct packet {
 
 static struct link_profile profile;
 static struct direction directions[HOSTS]; /* by sender */
+static uint64_t client_sent_ns;
 
 void link_open(const struct link_profile *wanted) {
   profile = *wanted;
@@ -73,7 +74,9 @@ static void arrive(void *context) {
   uint16_t shift = nat_shift();
   struct address to = packet->to;
   bool delivered = false;
-  if (in_blackout(world.now_ns)) {
+  bool forgotten = packet->to_host == HOST_CLIENT && profile.nat_forgets_ns > 0 &&
+                   world.now_ns > client_sent_ns + profile.nat_forgets_ns;
+  if (in_blackout(world.now_ns) || forgotten) {
     drop(from_host, packet->len, DROP_BLACKOUT);
     free(packet);
     return;
@@ -134,6 +137,8 @@ static uint64_t serialise(struct direction *direction, size_t len) {
 void link_send(int host, const struct address *from, const struct address *to, const uint8_t *data, size_t len) {
   struct direction *direction = &directions[host];
   must(len > 0);
+  if (host == HOST_CLIENT)
+    client_sent_ns = world.now_ns;
   if (direction->mute)
     return;
   direction->counters.sent++;

@@ -26,8 +26,9 @@ struct link_profile {
     uint64_t begin_ns, end_ns; /* of the world's clock */
   } blackouts[LINK_BLACKOUTS_MAX];
   size_t blackout_count;
-  uint64_t rebind_ns; /* when the NAT forgets its mapping; 0: never */
-  bool rebind_moves;  /* ... and has another address from then on */
+  uint64_t nat_forgets_ns; /* the NAT drops what comes so long after the client last sent; 0: never */
+  uint64_t rebind_ns;      /* when the NAT forgets its mapping; 0: never */
+  bool rebind_moves;       /* ... and has another address from then on */
 };
 
 struct link_counters {

@@ -2,8 +2,9 @@
    sim --same SEED COUNT: each of COUNT seeds twice; the same seed must give the same trace, and no two seeds may.
    sim --exact: the tests of virtual time.
    sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at.
-   sim --moves: paths that change. sim --outages: links that are gone or bad.
-   sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long version. */
+   sim --windows: what the settings of `transport` do. sim --moves: paths that change. sim --outages: links that are
+   gone or bad. sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long
+   version. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,7 +89,8 @@ static bool run_same(uint64_t first, uint64_t count) {
 
 static int usage(void) {
   fprintf(stderr,
-          "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS] | --moves |\n"
+          "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS] | --windows | "
+          "--moves |\n"
           "       --outages | --hostile MEGABYTES TIMES\n",
           program);
   return 2;
@@ -107,6 +109,8 @@ int main(int argc, char **argv) {
     good = run_exact();
   else if (argc == 2 && strcmp(argv[1], "--moves") == 0)
     good = run_moves();
+  else if (argc == 2 && strcmp(argv[1], "--windows") == 0)
+    good = run_windows();
   else if (argc == 2 && strcmp(argv[1], "--outages") == 0)
     good = run_outages();
   else if (argc == 4 && strcmp(argv[1], "--hostile") == 0)

@@ -321,11 +321,17 @@ void scenario_draw(struct scenario *scenario, uint64_t seed) {
 
 int scenario_config(const struct scenario *scenario, bool server, const char *directory, char *out, size_t size) {
   const char *end = server ? "server" : "client";
+  char windows[120] = "";
+  int used = 0;
+  if (scenario->receive_window > 0)
+    used = snprintf(windows, sizeof windows, "\"receive_window\":%" PRIu64 ",", scenario->receive_window);
+  if (scenario->send_window > 0)
+    snprintf(windows + used, sizeof windows - (size_t)used, "\"send_window\":%" PRIu64 ",", scenario->send_window);
   return snprintf(out, size,
                   "{\"general\":{\"mode\":\"%s\",\"peer_hostname\":\"%s.test\",\"quic_port\":20010,"
                   "\"bind_address\":\"0.0.0.0\",%s},"
                   "\"tls\":{\"ca\":\"%s/ca.pem\",\"cert\":\"%s/%s.pem\",\"key\":\"%s/%s.key\"},"
-                  "\"transport\":{\"max_idle_timeout\":%" PRIu64 ",\"keep_alive_interval\":%" PRIu64
+                  "\"transport\":{%s\"max_idle_timeout\":%" PRIu64 ",\"keep_alive_interval\":%" PRIu64
                   ",\"initial_rtt\":%" PRIu64 ",\"initial_window\":%" PRIu64 ",\"congestion_algorithm\":\"%s\","
                   "\"max_concurrent_http_streams\":%" PRIu64 ",\"stream_receive_window\":%" PRIu64 ",\"mtu\":%" PRIu64
                   ",\"qpack_table_capacity\":%" PRIu64 "},"
@@ -334,8 +340,8 @@ int scenario_config(const struct scenario *scenario, bool server, const char *di
                   "\"system\":{\"connect_interval\":%" PRIu64 ",\"drain_timeout\":20000,\"threads\":1}}",
                   end, server ? "client" : "server",
                   server ? "\"http_connect_address\":\"origin:8080\"" : "\"http_bind_address\":\"127.0.0.1:20080\"",
-                  directory, directory, end, directory, end, scenario->idle_timeout_ms, scenario->keep_alive_ms,
-                  scenario->initial_rtt_ms, scenario->initial_window, scenario->congestion, scenario->streams,
-                  scenario->stream_window, scenario->mtu, scenario->qpack, scenario->request_body_ms,
+                  directory, directory, end, directory, end, windows, scenario->idle_timeout_ms,
+                  scenario->keep_alive_ms, scenario->initial_rtt_ms, scenario->initial_window, scenario->congestion,
+                  scenario->streams, scenario->stream_window, scenario->mtu, scenario->qpack, scenario->request_body_ms,
                   scenario->origin_response_ms, scenario->connect_interval_ms);
 }

@@ -14,6 +14,8 @@ bool run_exact(void);
 /* goodput.c: the table of goodput by loss and algorithm, a mean of |seeds|; and two of its rows. */
 bool run_goodput(uint64_t seconds, uint64_t seeds);
 bool run_goodput_short(void);
+/* windows.c: windows and intervals on the wire. */
+bool run_windows(void);
 /* moves.c: paths that change under a session. */
 bool run_moves(void);
 /* outage.c: links that are gone or bad; and |times| downloads over one that is very bad. */
