@@ -19,7 +19,7 @@ from relay import Relay
 
 
 @pytest.fixture
-def relay():
+def relay():  # named before start_pair, so that it is there until the pair has ended
     relays = []
 
     def make(pair):
@@ -48,7 +48,7 @@ def test_session_before_any_request(start_pair):
     assert pair.client.connections() == pair.server.connections(), "both ends name it alike"
 
 
-def test_attempts_of_a_peer_that_is_silent(start_pair, relay):
+def test_attempts_of_a_peer_that_is_silent(relay, start_pair):
     """Each is as long as max_idle_timeout, then comes the pause of connect_interval, 20 % more or less, then another
     attempt; every failure is logged."""
     pair = start_pair(session=None, client={"transport": {"max_idle_timeout": "300ms", "keep_alive_interval": "100ms"},
@@ -76,7 +76,7 @@ def test_name_that_is_not_there(start_pair):
     assert (answer.status, answer.get("Retry-After"), answer.body) == (503, "1", b"tunnel not established\n")
 
 
-def test_nat_rebinding(start_pair, relay):
+def test_nat_rebinding(relay, start_pair):
     """The client's address changes as the server sees it, several times in one download: the session goes on."""
     pair = start_pair(session=None)
     network = relay(pair)
@@ -100,7 +100,7 @@ def test_nat_rebinding(start_pair, relay):
     assert not re.search(r"connection \S+ (closed|failed)", pair.server.text())
 
 
-def test_back_at_once_where_nothing_says_so(start_pair, relay):
+def test_back_at_once_where_nothing_says_so(relay, start_pair):
     """No ICMP comes through: what is sent while the server is away is lost without a word."""
     pair = start_pair(session=None)
     network = relay(pair)
@@ -228,7 +228,7 @@ def test_log_settings_are_read_again(start_pair):
     before = len(pair.client.text())
     pair.client.file.write_text("{")
     pair.client.signal(signal.SIGHUP)
-    pair.client.wait_log('"level":"error","msg":"the configuration stays as it was"')
+    pair.client.wait_log('"level":"error","msg":"the configuration stays as it was')
     assert all(json.loads(line) for line in pair.client.text()[before:].splitlines())
     rewrite(pair.client, {"log": {"level": "debug", "format": "text"}})
     pair.client.signal(signal.SIGHUP)

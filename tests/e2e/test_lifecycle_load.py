@@ -12,7 +12,8 @@ from load import Load, log_times
 RATE = 100 if SLOW == 1 else 25
 BACK = 0.3 * SLOW  # seconds; without other work on the machine it is some 20 ms
 # Not many milliseconds of idle timeout, so that a server which is away for longer ends the session.
-SHORT = {"transport": {"max_idle_timeout": "1s", "keep_alive_interval": "400ms"}}
+SHORT = {"transport": {"max_idle_timeout": "1s", "keep_alive_interval": "400ms"},
+         "system": {"origin_idle_timeout": "1s"}}
 ACCEPTING = "accepting (?:connections on UDP|HTTP requests)"
 AWAY = (0, 0, 0.2, 0.4, 1.4)  # seconds between the end and the start: the last is longer than the session lives
 
