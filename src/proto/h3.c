@@ -272,6 +272,22 @@ static void carry_out_rejects(struct h3 *h3) {
   h3->reject_last = -1;
 }
 
+void h3_incomplete(struct h3 *h3, int64_t id) {
+  if (h3->incomplete_count < H3_INCOMPLETE_MAX)
+    h3->incomplete[h3->incomplete_count++] = id;
+  else
+    h3_reject(h3, id);
+}
+
+/* After the rejects: QUIC sends one RESET_STREAM for a stream, the first. */
+static void carry_out_incomplete(struct h3 *h3) {
+  for (uint8_t i = 0; i < h3->incomplete_count; i++) {
+    quic_stream_reset(h3->quic, h3->incomplete[i], NGHTTP3_H3_REQUEST_INCOMPLETE);
+    nghttp3_conn_shutdown_stream_write(h3->http, h3->incomplete[i]);
+  }
+  h3->incomplete_count = 0;
+}
+
 static void carry_out_stream(struct h3 *h3, struct h3_stream *stream) {
   if (stream->stop_code != H3_NO_CODE) {
     int fault = nghttp3_conn_shutdown_stream_read(h3->http, stream->id);
@@ -311,6 +327,8 @@ void h3_carry_out(struct h3 *h3) {
   }
   if (h3->life == H3_ALIVE && h3->reject_last >= 0)
     carry_out_rejects(h3);
+  if (h3->life == H3_ALIVE)
+    carry_out_incomplete(h3);
 }
 
 void h3_credit(struct h3_stream *stream, uint64_t upto) {

@@ -319,7 +319,7 @@ static enum err end_in(struct h3 *h3, int64_t id) {
   if (is_request(id) && stream == NULL) {
     /* Rejected already, or ended before it began. */
     if (h3->settings.server)
-      h3_reject(h3, id);
+      h3_incomplete(h3, id);
     return ERR_OK;
   }
   if (stream != NULL && stream->state < H3_IN_DISCARD && ends_short(stream))

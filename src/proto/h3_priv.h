@@ -6,7 +6,7 @@
 
 #include "proto/h3.h"
 
-enum { H3_BUCKETS = 1024, H3_BLOCKED_STREAMS_MAX = 100 };
+enum { H3_BUCKETS = 1024, H3_BLOCKED_STREAMS_MAX = 100, H3_INCOMPLETE_MAX = 16 };
 #define H3_NO_CODE UINT64_MAX
 
 /* What is expected next from the peer on a request stream. The order matters: from H3_IN_DISCARD on, nothing is. */
@@ -55,6 +55,8 @@ struct h3 {
   uint64_t peer_section_bytes_max;   /* SETTINGS_MAX_FIELD_SECTION_SIZE of the peer */
   int64_t newest_id;                 /* server: the highest request stream seen */
   int64_t reject_first, reject_last; /* request streams in this range that are not in the table are to be rejected */
+  int64_t incomplete[H3_INCOMPLETE_MAX]; /* request streams that ended before a request had begun */
+  uint8_t incomplete_count;
 };
 
 /* h3.c */
@@ -75,6 +77,8 @@ void h3_credit(struct h3_stream *stream, uint64_t upto);
 void h3_ask_stop(struct h3_stream *stream, uint64_t code);
 void h3_ask_reset(struct h3_stream *stream, uint64_t code);
 void h3_reject(struct h3 *h3, int64_t id);
+/* The stream ended before a request had begun; one that was rejected before stays so. */
+void h3_incomplete(struct h3 *h3, int64_t id);
 /* Sends what the functions above have asked for, and closes streams of the late list. Not to be called from within
    quic_receive or quic_emit. */
 void h3_carry_out(struct h3 *h3);

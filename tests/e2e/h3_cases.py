@@ -213,11 +213,11 @@ FRAMES = [
       for kind in (CANCEL_PUSH, SETTINGS, GOAWAY, MAX_PUSH_ID, 0x2, 0x6, 0x8, 0x9)),
     ("PUSH_PROMISE of a client", ask(frame(PUSH_PROMISE, b"\0" + section([(":method", "GET")]))),
      Connection(FRAME_UNEXPECTED)),
-    # RFC 9114 sections 4.1 and 7.1 name H3_REQUEST_INCOMPLETE, and H3_FRAME_ERROR for the whole connection; a stream
-    # that ends before its head is complete is not worth the session.
-    ("nothing but the end", ask(b""), Stream(REQUEST_REJECTED)),
-    ("nothing but an unknown frame", ask(frame(0x21, b"x")), Stream(REQUEST_REJECTED)),
-    ("a frame header cut by the end", ask(b"\x01"), Stream(REQUEST_REJECTED)),
+    ("nothing but the end", ask(b""), Stream(REQUEST_INCOMPLETE)),
+    ("nothing but an unknown frame", ask(frame(0x21, b"x")), Stream(REQUEST_INCOMPLETE)),
+    # RFC 9114 section 7.1 names H3_FRAME_ERROR for the whole connection; a stream that ends before its head is complete
+    # is not worth the session.
+    ("a frame header cut by the end", ask(b"\x01"), Stream(REQUEST_INCOMPLETE)),
     ("HEADERS cut by the end", ask(request()[:-3]), Answer(400)),
     ("DATA cut by the end", ask(request(**POST), data("hello")[:-2]), Connection(FRAME_ERROR)),
     ("an empty HEADERS frame", ask(frame(HEADERS)), Connection(MESSAGE_ERROR)),
