@@ -319,7 +319,7 @@ static void test_refused(void **state) {
   (void)state;
   static struct refusal refusals[] = {
       {EPERM, "allow the system calls io_uring_setup, io_uring_enter and io_uring_register"},
-      {ENOSYS, "use Linux 6.1 or newer built with CONFIG_IO_URING"},
+      {ENOSYS, "io_uring_setup is hidden (ENOSYS), most likely by the seccomp profile"},
       {EINVAL, "use Linux 6.1 or newer"},
       {ENOMEM, "raise LimitMEMLOCK (ulimit -l)"},
       {EMFILE, "Too many open files"},
