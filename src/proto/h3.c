@@ -130,6 +130,9 @@ static enum err control_streams_open(struct h3 *h3) {
   if (nghttp3_conn_bind_control_stream(h3->http, control) != 0 ||
       nghttp3_conn_bind_qpack_streams(h3->http, encoder, decoder) != 0)
     return ERR_NO_MEMORY;
+  h3->control_id = control;
+  h3->decoder_id = decoder;
+  h3->decoder_free = true;
   return ERR_OK;
 }
 
@@ -290,6 +293,7 @@ static void carry_out_incomplete(struct h3 *h3) {
 
 static void carry_out_stream(struct h3 *h3, struct h3_stream *stream) {
   if (stream->stop_code != H3_NO_CODE) {
+    h3->decoder_owes += H3_DECODER_OWES_MAX; /* a cancellation goes along with STOP_SENDING */
     int fault = nghttp3_conn_shutdown_stream_read(h3->http, stream->id);
     if (fault != 0)
       h3_fail(h3, fault);

@@ -109,8 +109,9 @@ static void head_ends(struct h3_stream *stream) {
 
 static int end_headers(nghttp3_conn *http, int64_t id, int fin, void *context, void *stream_context) {
   (void)http, (void)id, (void)fin;
-  const struct h3 *h3 = context;
+  struct h3 *h3 = context;
   struct h3_stream *stream = stream_context;
+  h3->decoder_owes++;
   if (stream == NULL)
     return 0;
   if (stream->state == H3_IN_HEAD) {
@@ -276,6 +277,8 @@ static enum err app_over(struct h3 *h3) { return h3->life == H3_FAILED ? h3_fail
 
 static enum err bytes_in(struct h3 *h3, int64_t id, const uint8_t *data, size_t len) {
   quic_credit(h3->quic, len);
+  if (!is_request(id))
+    h3->decoder_owes++; /* table entries may have come */
   struct h3_stream *stream = h3_find(h3, id);
   if (stream != NULL && stream->state == H3_IN_DISCARD) {
     quic_stream_credit(h3->quic, id, len);
@@ -351,6 +354,8 @@ static enum err app_stream_room(void *app, int64_t id) {
   struct h3 *h3 = app;
   if (h3->life != H3_ALIVE)
     return app_over(h3);
+  if (id == h3->decoder_id && !h3->decoder_free)
+    return ERR_OK;
   /* nghttp3 would offer the rest of what it had queued before a reset. */
   const struct h3_stream *stream = h3_find(h3, id);
   if (stream != NULL && stream->out_state == H3_OUT_RESET)
@@ -362,6 +367,7 @@ static enum err app_stream_reset(void *app, int64_t id, uint64_t code) {
   struct h3 *h3 = app;
   if (h3->life != H3_ALIVE)
     return app_over(h3);
+  h3->decoder_owes += H3_DECODER_OWES_MAX; /* a cancellation is an answer */
   struct h3_stream *stream = h3_find(h3, id);
   bool news = stream != NULL && stream->state < H3_IN_DISCARD;
   if (stream != NULL)
@@ -412,10 +418,29 @@ static enum err app_stream_closed(void *app, int64_t id, uint64_t code) {
     list_push(&h3->late, &stream->pending);
     return ERR_OK;
   }
+  h3->decoder_owes++; /* it may be cancelled */
   int fault = nghttp3_conn_close_stream(h3->http, id, code);
   if (stream != NULL)
     h3_stream_over(stream);
   return app_result(h3, fault == NGHTTP3_ERR_STREAM_NOT_FOUND ? 0 : fault);
+}
+
+/* What QPACK's decoder has to say only lets the peer's encoder forget: nobody waits for it. It goes along with the next
+   data, after it, or when there is much of it; with a stream of its own to be acknowledged it would else cost two
+   datagrams for each message. */
+static void decoder_free(struct h3 *h3) {
+  if (h3->decoder_free || h3->decoder_owes == 0)
+    return;
+  h3->decoder_free = true;
+  (void)nghttp3_conn_unblock_stream(h3->http, h3->decoder_id);
+}
+
+static void decoder_hold(struct h3 *h3) {
+  if (!h3->decoder_free)
+    return;
+  h3->decoder_free = false;
+  h3->decoder_owes = 0;
+  nghttp3_conn_block_stream(h3->http, h3->decoder_id);
 }
 
 static size_t app_output(void *app, int64_t *id, bool *fin, struct iovec vecs[QUIC_OUTPUT_VECS]) {
@@ -426,7 +451,13 @@ static size_t app_output(void *app, int64_t *id, bool *fin, struct iovec vecs[QU
     return h3->life == H3_FAILED ? QUIC_OUTPUT_FAILED : 0;
   nghttp3_vec vec[QUIC_OUTPUT_VECS];
   int end = 0;
+  if (h3->decoder_owes >= H3_DECODER_OWES_MAX)
+    decoder_free(h3);
   nghttp3_ssize count = nghttp3_conn_writev_stream(h3->http, id, &end, vec, QUIC_OUTPUT_VECS);
+  if (*id != h3->decoder_id && *id != h3->control_id) /* it had nothing (more): only the control stream comes before */
+    decoder_hold(h3);
+  if (is_request(*id) && *id >= 0)
+    decoder_free(h3); /* for the next call */
   if (count < 0) {
     (void)h3_fail(h3, (int)count);
     return QUIC_OUTPUT_FAILED;

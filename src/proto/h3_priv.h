@@ -6,7 +6,7 @@
 
 #include "proto/h3.h"
 
-enum { H3_BUCKETS = 1024, H3_BLOCKED_STREAMS_MAX = 100, H3_INCOMPLETE_MAX = 16 };
+enum { H3_BUCKETS = 1024, H3_BLOCKED_STREAMS_MAX = 100, H3_INCOMPLETE_MAX = 16, H3_DECODER_OWES_MAX = 32 };
 #define H3_NO_CODE UINT64_MAX
 
 /* What is expected next from the peer on a request stream. The order matters: from H3_IN_DISCARD on, nothing is. */
@@ -53,6 +53,9 @@ struct h3 {
   bool peer_settings, peer_goaway;
   int fault;                         /* of nghttp3, when life is H3_FAILED */
   uint64_t peer_section_bytes_max;   /* SETTINGS_MAX_FIELD_SECTION_SIZE of the peer */
+  int64_t control_id, decoder_id;    /* of our streams: the control stream, QPACK's decoder stream */
+  uint32_t decoder_owes;             /* what nghttp3 may have put there since it was last let go */
+  bool decoder_free;                 /* it is not held back */
   int64_t newest_id;                 /* server: the highest request stream seen */
   int64_t reject_first, reject_last; /* request streams in this range that are not in the table are to be rejected */
   int64_t incomplete[H3_INCOMPLETE_MAX]; /* request streams that ended before a request had begun */

@@ -70,6 +70,12 @@ static int extend_max_stream_data(ngtcp2_conn *ngtcp2, int64_t stream, uint64_t 
   return conn->app == NULL ? 0 : settle(conn, conn->ops->stream_room(conn->app, stream));
 }
 
+static int stream_open(ngtcp2_conn *ngtcp2, int64_t stream, void *user) {
+  (void)ngtcp2;
+  quic_stream_seen(user, stream);
+  return 0;
+}
+
 static int stream_reset(ngtcp2_conn *ngtcp2, int64_t stream, uint64_t final_size, uint64_t code, void *user,
                         void *stream_user) {
   struct quic_conn *conn = user;
@@ -83,14 +89,14 @@ static int recv_stop_sending(ngtcp2_conn *ngtcp2, int64_t stream, uint64_t code,
   return settle(conn, conn->ops->stream_stopped(conn->app, stream, code));
 }
 
-/* A closed stream makes room for another one of the peer: without this the connection would run dry. */
+/* A closed stream makes room for another one of the peer, without which the connection would run dry. */
 static int stream_close(ngtcp2_conn *ngtcp2, uint32_t flags, int64_t stream, uint64_t code, void *user,
                         void *stream_user) {
   struct quic_conn *conn = user;
   (void)stream_user;
   if (!ngtcp2_conn_is_local_stream2(ngtcp2, stream)) {
     if (ngtcp2_is_bidi_stream(stream))
-      ngtcp2_conn_extend_max_streams_bidi(ngtcp2, 1);
+      quic_stream_gone(conn);
     else
       ngtcp2_conn_extend_max_streams_uni(ngtcp2, 1);
   }
@@ -144,8 +150,8 @@ static int get_path_challenge_data(ngtcp2_conn *ngtcp2, ngtcp2_path_challenge_da
   .remove_connection_id = remove_connection_id, .handshake_completed = handshake_completed,                            \
   .handshake_confirmed = handshake_confirmed, .recv_stream_data = recv_stream_data,                                    \
   .acked_stream_data_offset = acked_stream_data_offset, .extend_max_stream_data = extend_max_stream_data,              \
-  .stream_reset = stream_reset, .recv_stop_sending = recv_stop_sending, .stream_close = stream_close,                  \
-  .recv_stateless_reset2 = recv_stateless_reset
+  .stream_open = stream_open, .stream_reset = stream_reset, .recv_stop_sending = recv_stop_sending,                    \
+  .stream_close = stream_close, .recv_stateless_reset2 = recv_stateless_reset
 
 const ngtcp2_callbacks quic_callbacks_client = {
     QUIC_CALLBACKS_OF_BOTH,

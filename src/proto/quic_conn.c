@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/must.h"
 #include "proto/quic_priv.h"
+#include "proto/quic_reach.h"
 
 enum {
   TRAIN_PACKETS_MIN = 10,
@@ -196,6 +197,8 @@ int quic_conn_receive(struct quic_conn *conn, const ngtcp2_path *path, const uin
     single.local = ngtcp2_conn_get_path2(conn->ngtcp2)->local;
   quic_cc_use(conn);
   int result = ngtcp2_conn_read_pkt(conn->ngtcp2, &single, NULL, data, len, now_ns);
+  conn->owed_packets++;
+  conn->owed_bytes += (uint32_t)len;
   quic_mark_ready(conn);
   if (result == NGTCP2_ERR_RETRY)
     return result;
@@ -210,7 +213,7 @@ int quic_conn_receive(struct quic_conn *conn, const ngtcp2_path *path, const uin
 
 /* What the application has to send next; nothing while the connection's flow control limit is reached, else ngtcp2
    would take its streams for blocked by their own. */
-static size_t next_output(struct quic_conn *conn, int64_t *stream, bool *fin, struct iovec vecs[QUIC_OUTPUT_VECS]) {
+size_t quic_next_output(struct quic_conn *conn, int64_t *stream, bool *fin, struct iovec vecs[QUIC_OUTPUT_VECS]) {
   *stream = -1;
   *fin = false;
   if (conn->app == NULL || ngtcp2_conn_get_max_data_left2(conn->ngtcp2) == 0)
@@ -232,7 +235,7 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_
     struct iovec vecs[QUIC_OUTPUT_VECS];
     int64_t stream = -1;
     bool fin = false;
-    size_t count = round < OUTPUT_ROUNDS_MAX ? next_output(conn, &stream, &fin, vecs) : 0;
+    size_t count = round < OUTPUT_ROUNDS_MAX ? quic_next_output(conn, &stream, &fin, vecs) : 0;
     /* Padding keeps a train going over a packet that the last frame left not quite full. The packet that ends the data
        ends the train: it is as small as it can be. */
     uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_NONE;
@@ -315,6 +318,8 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
     return false;
   if (conn->state == QUIC_CLOSING)
     return emit_close(conn, buffer, size, train, now_ns);
+  if (quic_hold(conn, now_ns))
+    return false;
   ngtcp2_path_storage path;
   ngtcp2_path_storage_zero(&path);
   size_t segment = 0;
@@ -326,8 +331,11 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
     return conn->state == QUIC_CLOSING && emit_close(conn, buffer, size, train, now_ns);
   }
   ngtcp2_conn_update_pkt_tx_time(conn->ngtcp2, now_ns);
-  if (len == 0)
+  conn->idle = false;
+  if (len == 0) {
+    quic_hold_over(conn);
     return false;
+  }
   set_train(train, (size_t)len, segment, &path.path);
   return true;
 }
@@ -337,7 +345,11 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
 uint64_t quic_expiry(const struct quic_conn *conn) {
   if (conn->state == QUIC_CLOSED)
     return UINT64_MAX;
-  return conn->state == QUIC_CLOSING ? conn->closed_ns : ngtcp2_conn_get_expiry2(conn->ngtcp2);
+  if (conn->held_until_ns != 0 && conn->state == QUIC_OPEN)
+    return conn->held_until_ns;
+  if (conn->state == QUIC_CLOSING)
+    return conn->closed_ns;
+  return conn->idle ? quic_reach_expiry_idle(conn->ngtcp2, QUIC_HELD_NS) : ngtcp2_conn_get_expiry2(conn->ngtcp2);
 }
 
 void quic_expire(struct quic_conn *conn, uint64_t now_ns) {
@@ -347,6 +359,7 @@ void quic_expire(struct quic_conn *conn, uint64_t now_ns) {
     become_closed(conn);
     return;
   }
+  conn->urgent = true;
   quic_cc_use(conn);
   int result = quic_path_expire(conn, now_ns);
   if (result != 0)
@@ -389,16 +402,22 @@ void quic_credit(struct quic_conn *conn, uint64_t len) {
 /* The results are ignored where a stream that is gone, or out of memory, which the next write finds, are all there is
    to say. */
 void quic_stream_credit(struct quic_conn *conn, int64_t stream, uint64_t len) {
-  if (!is_over(conn))
-    (void)ngtcp2_conn_extend_max_stream_offset(conn->ngtcp2, stream, len);
+  if (is_over(conn))
+    return;
+  conn->owed_bytes += len < UINT16_MAX ? (uint32_t)len : UINT16_MAX;
+  (void)ngtcp2_conn_extend_max_stream_offset(conn->ngtcp2, stream, len);
 }
 
 void quic_stream_reset(struct quic_conn *conn, int64_t stream, uint64_t code) {
-  if (!is_over(conn))
-    (void)ngtcp2_conn_shutdown_stream_write(conn->ngtcp2, 0, stream, code);
+  if (is_over(conn))
+    return;
+  conn->urgent = true;
+  (void)ngtcp2_conn_shutdown_stream_write(conn->ngtcp2, 0, stream, code);
 }
 
 void quic_stream_stop(struct quic_conn *conn, int64_t stream, uint64_t code) {
-  if (!is_over(conn))
-    (void)ngtcp2_conn_shutdown_stream_read(conn->ngtcp2, 0, stream, code);
+  if (is_over(conn))
+    return;
+  conn->urgent = true;
+  (void)ngtcp2_conn_shutdown_stream_read(conn->ngtcp2, 0, stream, code);
 }

@@ -163,6 +163,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct add
   ngtcp2_path path = quic_path(local, remote);
   set_settings(&settings, &endpoint->settings, remote, accept, now_ns);
   set_params(&params, &endpoint->settings);
+  conn->peer_streams_max = params.initial_max_streams_bidi;
   quic_cid_make(endpoint, &scid);
   quic_cc_use(conn);
   conn->tls = tls_session_open(endpoint->settings.tls, server_name, &conn->ref);

@@ -62,14 +62,22 @@ struct quic_conn {
   uint8_t closing; /* enum quic_closing, in QUIC_CLOSING */
   uint8_t end;     /* enum quic_end */
   bool confirmed;
-  uint8_t mtu_search;       /* enum quic_mtu_search */
-  uint32_t large_lost;      /* packets above the base size, none of which was acknowledged since */
-  uint32_t probes;          /* timeouts one after the other */
-  uint32_t data_lost;       /* the same of packets that are not small */
-  uint64_t mtu_searched_ns; /* when mtu_search last changed */
-  uint64_t stuck_ns;        /* since when there are probes or data_lost; 0: there are none */
-  ngtcp2_ccerr error;       /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
-  uint64_t closed_ns;       /* when QUIC_CLOSING ends */
+  uint8_t mtu_search;                /* enum quic_mtu_search */
+  uint32_t large_lost;               /* packets above the base size, none of which was acknowledged since */
+  uint32_t probes;                   /* timeouts one after the other */
+  uint32_t data_lost;                /* the same of packets that are not small */
+  uint64_t mtu_searched_ns;          /* when mtu_search last changed */
+  uint64_t stuck_ns;                 /* since when there are probes or data_lost; 0: there are none */
+  ngtcp2_ccerr error;                /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
+  uint64_t closed_ns;                /* when QUIC_CLOSING ends */
+  bool idle;                         /* there is no data to send, and little came in */
+  bool writing;                      /* until ngtcp2 has nothing more for now */
+  bool urgent;                       /* something to send that waits for nothing else: see quic_hold.c */
+  uint32_t owed_packets, owed_bytes; /* received, and credit given, since the last write */
+  uint64_t held_until_ns;            /* 0: nothing is held back */
+  uint64_t lost_packets;             /* as of the last write */
+  uint64_t peer_streams, closed_streams; /* the peer has opened; are over and not yet given back to it */
+  uint64_t peer_streams_max;             /* the peer may open */
   uint32_t close_received, close_answered;
   char name[QUIC_NAME_MAX];
   char reason[QUIC_REASON_MAX];
@@ -129,10 +137,22 @@ ngtcp2_path quic_path(const struct address *local, const struct address *remote)
 
 /* quic_conn.c */
 void quic_mark_ready(struct quic_conn *conn);
+/* What the application has to send next; |*stream| is -1 when there is nothing. */
+size_t quic_next_output(struct quic_conn *conn, int64_t *stream, bool *fin, struct iovec vecs[QUIC_OUTPUT_VECS]);
 /* One datagram for |conn|. ngtcp2's result, 0 when there is nothing for the front door to do: a server's first datagram
    may ask for NGTCP2_ERR_RETRY or NGTCP2_ERR_DROP_CONN. */
 int quic_conn_receive(struct quic_conn *conn, const ngtcp2_path *path, const uint8_t *data, size_t len,
                       uint64_t now_ns);
+
+/* quic_hold.c */
+enum { QUIC_HELD_NS = 800000 }; /* how long something is held back at most */
+/* True when nothing has to be written now: what there is goes with the next data, or at quic_expiry. */
+bool quic_hold(struct quic_conn *conn, uint64_t now_ns);
+/* Everything was written that may be now. */
+void quic_hold_over(struct quic_conn *conn);
+/* The peer's |stream| has come up; one of its bidirectional streams is over. */
+void quic_stream_seen(struct quic_conn *conn, int64_t stream);
+void quic_stream_gone(struct quic_conn *conn);
 
 /* quic_cb.c */
 extern const ngtcp2_callbacks quic_callbacks_client, quic_callbacks_server;

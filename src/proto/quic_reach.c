@@ -30,3 +30,27 @@ bool quic_reach_search(ngtcp2_conn *ngtcp2) {
   (void)ngtcp2_conn_start_pmtud(ngtcp2); /* out of memory: the size stays */
   return true;
 }
+
+/* ngtcp2 wants to be called when its pace allows the next packet, whether or not there is one, and an eighth of a round
+   trip after a packet that it has not acknowledged: after each small message that would be two timers and two passes
+   through the loop for nothing. It tells only the earliest of its times, so these two are hidden from it while it is
+   asked. */
+uint64_t quic_reach_expiry_idle(ngtcp2_conn *ngtcp2, uint64_t held_ns) {
+  ngtcp2_acktr *acktr = &ngtcp2->pktns.acktr;
+  ngtcp2_tstamp next = ngtcp2->tx.pacing.next_ts, unacked = acktr->first_unacked_ts;
+  ngtcp2_tstamp ack = ngtcp2_conn_ack_delay_expiry(ngtcp2);
+  if (ack != UINT64_MAX && ack < unacked + held_ns)
+    ack = unacked + held_ns;
+  ngtcp2->tx.pacing.next_ts = acktr->first_unacked_ts = UINT64_MAX;
+  ngtcp2_tstamp rest = ngtcp2_conn_get_expiry2(ngtcp2);
+  ngtcp2->tx.pacing.next_ts = next;
+  acktr->first_unacked_ts = unacked;
+  return ack < rest ? ack : rest;
+}
+
+bool quic_reach_unacked(const ngtcp2_conn *ngtcp2) { return ngtcp2->pktns.acktr.first_unacked_ts != UINT64_MAX; }
+
+void quic_reach_ack_along(ngtcp2_conn *ngtcp2) {
+  if (quic_reach_unacked(ngtcp2))
+    ngtcp2->pktns.acktr.flags |= NGTCP2_ACKTR_FLAG_IMMEDIATE_ACK;
+}

@@ -16,4 +16,12 @@ void quic_reach_shrink(ngtcp2_conn *ngtcp2, size_t bytes);
 /* Begins to search for the largest packet that passes; false: it does so already, or a new path is not proven yet. */
 bool quic_reach_search(ngtcp2_conn *ngtcp2);
 
+/* When a connection that has no data to send has something to do; UINT64_MAX: never. Not when its pace would allow the
+   next packet, as there is none, and not before |held_ns| after the first packet came that is not acknowledged. */
+uint64_t quic_reach_expiry_idle(ngtcp2_conn *ngtcp2, uint64_t held_ns);
+/* Something that came in is not acknowledged yet. */
+bool quic_reach_unacked(const ngtcp2_conn *ngtcp2);
+/* What is not acknowledged yet is to be, in the packet that is written next. */
+void quic_reach_ack_along(ngtcp2_conn *ngtcp2);
+
 #endif

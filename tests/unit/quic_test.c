@@ -42,9 +42,11 @@ static void test_thousand_streams(void **state) {
   /* closed streams make room for others: far more than max_streams in the end */
   assert_true(sim_run(sim, sim_echoed, 1000));
   sim_run(sim, sim_never, 200);
-  assert_int_equal(quic_streams_left(sim->client), 1024);
-  for (int i = 0; i < 1000; i++)
+  assert_true(quic_streams_left(sim->client) > 512); /* the rest is given back when these are used up */
+  while (quic_streams_left(sim->client) > 0)
     assert_non_null(sim_open(sim, 10, true));
+  sim_run(sim, sim_never, 200);
+  assert_true(quic_streams_left(sim->client) > 0);
   sim_echo(sim, 60000);
   sim_free(sim);
 }
@@ -148,7 +150,9 @@ static void test_key_update(void **state) {
   for (int i = 0; i < 4; i++) {
     assert_non_null(sim_open(sim, 50000, true));
     sim_echo(sim, 4000);
-    sim_run(sim, sim_never, 500); /* not before the last one is acknowledged */
+    sim_run(sim, sim_never, 500);             /* not before the last one is acknowledged */
+    assert_non_null(sim_open(sim, 10, true)); /* the next keys are made when a packet comes after that */
+    sim_echo(sim, 4000);
     struct quic_conn *conn = i % 2 == 0 ? sim->client : sim->server_app->conn;
     assert_int_equal(ngtcp2_conn_initiate_key_update(conn->ngtcp2, sim->now_ns), 0);
   }
