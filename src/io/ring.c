@@ -38,6 +38,7 @@ enum {
   SMALL_ENTRIES = 256,
   LARGE_ENTRIES = 32,
   RESERVE_MAX = 64,    /* chunks of a size that are never lent */
+  QUIET_MAX = 64,      /* sends whose success is not told */
   GROUPS_MAX = 64,     /* bits of groups_used */
   SUBMIT_TRIES = 1000, /* of a millisecond each, when the kernel has no memory for requests */
   CLOSE_TRIES = 500,   /* of ten milliseconds each */
@@ -64,6 +65,8 @@ struct ring {
   struct ring_op wake;
   uint64_t wake_value;
   bool enabled, closing, waiting;
+  struct ring_op *quiet[QUIET_MAX];
+  uint32_t quiet_count;
   struct ring_counters counters;
   char description[160];
 };
@@ -147,6 +150,20 @@ void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct ms
   struct io_uring_sqe *sqe = sqe_get(ring);
   io_uring_prep_sendmsg(sqe, fd, msg, MSG_NOSIGNAL);
   sqe_finish(ring, sqe, op);
+}
+
+/* Without waiting the kernel does a send within the submission, and posts a completion only for a failure. */
+bool ring_sendmsg_quiet(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg, uint32_t len) {
+  must(op->quiet == 0 && len > 0);
+  if (ring->quiet_count == QUIET_MAX)
+    return false;
+  struct io_uring_sqe *sqe = sqe_get(ring);
+  io_uring_prep_sendmsg(sqe, fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+  io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+  sqe_finish(ring, sqe, op);
+  op->quiet = len;
+  ring->quiet[ring->quiet_count++] = op;
+  return true;
 }
 
 void ring_timeout(struct ring *ring, struct ring_op *op, struct ring_time *storage, uint32_t ms) {
@@ -336,10 +353,31 @@ static void record(struct ring *ring) {
       op->inflight--;
       ring->inflight--;
     }
+    op->quiet = 0;
     op->complete(op, cqe->res, cqe->flags);
   }
   io_uring_cq_advance(&ring->uring, count);
   ring->counters.completions += count;
+}
+
+/* All quiet sends that were submitted and of which no failure is recorded have succeeded. None is known to when some
+   are not yet submitted, or when the queue was too short for all completions. */
+static void record_quiet(struct ring *ring) {
+  if (io_uring_sq_ready(&ring->uring) > 0 || io_uring_cq_has_overflow(&ring->uring))
+    return;
+  uint32_t count = ring->quiet_count;
+  ring->quiet_count = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    struct ring_op *op = ring->quiet[i];
+    uint32_t len = op->quiet;
+    if (len == 0)
+      continue; /* it failed */
+    must(op->inflight == 1);
+    op->inflight--;
+    ring->inflight--;
+    op->quiet = 0;
+    op->complete(op, (int32_t)len, 0);
+  }
 }
 
 void ring_wait(struct ring *ring, uint64_t timeout_ns) {
@@ -364,6 +402,7 @@ void ring_wait(struct ring *ring, uint64_t timeout_ns) {
   else
     must(result >= 0 || result == -ETIME || result == -EINTR || result == -EBUSY);
   record(ring);
+  record_quiet(ring);
   ring->waiting = false;
 }
 

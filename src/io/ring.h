@@ -19,6 +19,7 @@ struct ring;
 struct ring_op {
   void (*complete)(struct ring_op *op, int32_t result, uint32_t flags);
   uint32_t inflight; /* submitted and without a final completion */
+  uint32_t quiet;    /* what a quiet send in flight is to send; 0: there is none */
 };
 
 struct ring_counters {

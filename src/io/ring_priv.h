@@ -20,6 +20,10 @@ void ring_recv_multishot(struct ring *ring, struct ring_op *op, int fd, enum chu
 void ring_recv(struct ring *ring, struct ring_op *op, int fd, enum chunk_size size);
 void ring_recvmsg_multishot(struct ring *ring, struct ring_op *op, int fd, struct msghdr *msg, uint16_t group);
 void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg);
+/* As ring_sendmsg of |len| bytes, but a success ends no wait: it is told when ring_wait next returns. So nothing may
+   depend on it before that. Does not wait for room: -EAGAIN. One at a time for each |op|. False: too many such sends,
+   nothing was prepared. */
+bool ring_sendmsg_quiet(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg, uint32_t len);
 /* Completes with -ETIME after |ms|. One at a time per ring is not required: the time is kept in |storage|. */
 struct ring_time {
   int64_t seconds;

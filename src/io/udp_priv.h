@@ -32,6 +32,7 @@ struct udp_slot {
   struct address remote;
   size_t info_bytes; /* of the packet info in `control` */
   bool gso;          /* the pieces in flight are trains */
+  bool loud;         /* the socket had no room: wait until it has */
   bool again;        /* the kernel refused them as trains: send the same bytes split */
   bool split;        /* they are sent split because of that */
   /* The segment size comes first, so that a single datagram's control data begins after it. */

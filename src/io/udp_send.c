@@ -1,5 +1,6 @@
 /* Sending. Trains that complete inline, as nearly all do, complete in the order of their submission; a full socket
-   buffer may let a later one overtake, which QUIC takes as reordering.
+   buffer may let a later one overtake, which QUIC takes as reordering. Nobody waits for a train to be sent, except for
+   the last free slot: all others are sent quietly.
 
    GSO may be refused at run time: EIO without checksum offload, EINVAL by some drivers; but EINVAL also when a segment
    is larger than the path allows. Therefore the refused train is sent again split, and when a single datagram is too
@@ -50,6 +51,10 @@ static void send_piece(struct udp_slot *slot, struct udp_piece *piece, size_t le
     piece->message.msg_controllen = control_bytes;
   }
   slot->offset += len;
+  bool whole = slot->offset == slot->len && len == slot->len - slot->batch_offset;
+  if (whole && !slot->loud && !list_empty(&udp->free_slots) &&
+      ring_sendmsg_quiet(udp->ring, &slot->op, udp->fd, &piece->message, (uint32_t)len))
+    return;
   ring_sendmsg(udp->ring, &slot->op, udp->fd, &piece->message);
 }
 
@@ -70,6 +75,11 @@ static void note_result(struct udp_slot *slot, int32_t result) {
   if (result >= 0) {
     udp->counters.bytes_sent += (uint32_t)result;
     udp->counters.datagrams_sent += ((size_t)result + slot->segment_bytes - 1) / slot->segment_bytes;
+    return;
+  }
+  if (result == -EAGAIN && !slot->loud) {
+    slot->loud = true;
+    slot->offset = slot->batch_offset;
     return;
   }
   bool trains = slot->gso && slot->len - slot->batch_offset > slot->segment_bytes;
@@ -146,7 +156,7 @@ void udp_send(struct udp *udp, const struct address *local, const struct address
   slot->len = len;
   slot->segment_bytes = segment_bytes < len ? segment_bytes : len;
   slot->offset = 0;
-  slot->split = false;
+  slot->split = slot->loud = false;
   slot->info_bytes = 0;
   if (!udp->connected) {
     slot->remote = *remote;

@@ -135,6 +135,77 @@ static void test_queue_full(void **state) {
   io_close();
 }
 
+/* --- quiet sends --- */
+
+enum { QUIET = 64, MESSAGE = 8 };
+
+static void quiet_open(int pair[2], struct counted ops[QUIET + 1]) {
+  io_open(64, 8);
+  assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+  for (int i = 0; i <= QUIET; i++)
+    ops[i] = (struct counted){.op.complete = count};
+}
+
+static struct msghdr *a_message(void) {
+  static char text[MESSAGE] = "message";
+  static struct iovec iov = {.iov_base = text, .iov_len = sizeof text};
+  static struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+  return &message;
+}
+
+/* A success is told, with the length, but is no completion of the kernel's that would end the wait. */
+static void test_quiet_sends(void **state) {
+  (void)state;
+  struct counted ops[QUIET + 1];
+  int pair[2];
+  quiet_open(pair, ops);
+  for (int i = 0; i < 4; i++)
+    assert_true(ring_sendmsg_quiet(io_ring, &ops[i].op, pair[0], a_message(), MESSAGE));
+  uint64_t before = ring_counters(io_ring)->completions;
+  ring_wait(io_ring, NS_PER_MS);
+  assert_int_equal(ring_counters(io_ring)->completions, before);
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(ops[i].completions, 1);
+    assert_int_equal(ops[i].result, MESSAGE);
+    assert_int_equal(ops[i].op.inflight, 0);
+  }
+  close(pair[0]);
+  close(pair[1]);
+  io_close();
+}
+
+/* More than the peer's queue takes, and more than may be under way: each is told once, and as it went. */
+static void test_quiet_sends_fail(void **state) {
+  (void)state;
+  struct counted ops[QUIET + 1];
+  int pair[2], sent = 0, arrived = 0;
+  quiet_open(pair, ops);
+  int little = 1; /* the kernel makes it a few messages */
+  assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &little, sizeof little), 0);
+  for (int i = 0; i < QUIET; i++)
+    assert_true(ring_sendmsg_quiet(io_ring, &ops[i].op, pair[0], a_message(), MESSAGE));
+  assert_false(ring_sendmsg_quiet(io_ring, &ops[QUIET].op, pair[0], a_message(), MESSAGE));
+  assert_int_equal(ops[QUIET].op.inflight, 0);
+  ring_wait(io_ring, 0);
+  for (int i = 0; i < QUIET; i++) {
+    assert_int_equal(ops[i].completions, 1);
+    assert_int_equal(ops[i].op.inflight, 0);
+    assert_true(ops[i].result == MESSAGE || ops[i].result == -EAGAIN);
+    sent += ops[i].result == MESSAGE;
+  }
+  char text[MESSAGE];
+  while (recv(pair[1], text, sizeof text, MSG_DONTWAIT) == MESSAGE)
+    arrived++;
+  assert_int_equal(sent, arrived);
+  assert_in_range(sent, 1, QUIET - 1);
+  assert_true(ring_sendmsg_quiet(io_ring, &ops[QUIET].op, pair[0], a_message(), MESSAGE));
+  ring_wait(io_ring, 0);
+  assert_int_equal(ops[QUIET].result, MESSAGE);
+  close(pair[0]);
+  close(pair[1]);
+  io_close();
+}
+
 /* More completions at once than the completion queue holds (16384): the kernel keeps the rest. */
 static void test_completions_overflow(void **state) {
   (void)state;
@@ -336,6 +407,8 @@ int main(void) {
       cmocka_unit_test(test_wake_before_wait),
       cmocka_unit_test(test_wake_by_signal),
       cmocka_unit_test(test_queue_full),
+      cmocka_unit_test(test_quiet_sends),
+      cmocka_unit_test(test_quiet_sends_fail),
       cmocka_unit_test(test_completions_overflow),
       cmocka_unit_test(test_cancel),
       cmocka_unit_test(test_reserve),
