@@ -25,6 +25,9 @@ enum {
   INFORMATIONAL_MAX = 16,  /* 1xx responses before the final one */
   DRAIN_BYTES_MAX = 65536, /* of a request body that nobody wants any more, before the connection is closed */
 
+  /* workers */
+  WORKERS_MAX = 256, /* ceiling of system.threads */
+
   /* a worker */
   EXCHANGES_MAX = 16384,
   CONNECTIONS_MAX = 65536, /* ceiling of limits.connections */

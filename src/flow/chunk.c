@@ -54,8 +54,13 @@ enum err chunks_open(struct chunks *chunks, uint32_t small, uint32_t large, uint
   err = pool_open(&chunks->spans, "spans", sizeof(struct span), spans);
   if (err != ERR_OK)
     goto close_large;
+  err = pool_open(&chunks->borrowed, "chunks_borrowed", sizeof(struct chunk), spans);
+  if (err != ERR_OK)
+    goto close_spans;
   return ERR_OK;
 
+close_spans:
+  pool_close(&chunks->spans);
 close_large:
   size_close(chunks, CHUNK_LARGE);
 close_small:
@@ -64,6 +69,7 @@ close_small:
 }
 
 void chunks_close(struct chunks *chunks) {
+  pool_close(&chunks->borrowed);
   pool_close(&chunks->spans);
   size_close(chunks, CHUNK_LARGE);
   size_close(chunks, CHUNK_SMALL);
@@ -86,6 +92,21 @@ struct chunk *chunk_get(struct chunks *chunks, enum chunk_size size) {
   return chunk;
 }
 
+struct chunk *chunk_borrow(struct chunks *chunks, const void *data, uint32_t len) {
+  struct chunk *chunk = pool_get(&chunks->borrowed);
+  if (chunk == NULL)
+    return NULL;
+  *chunk = (struct chunk){
+      .home = chunks,
+      .data = (uint8_t *)(uintptr_t)data, /* nobody writes to it: there is no room */
+      .capacity = len,
+      .used = len,
+      .refs = 1,
+      .size = CHUNK_BORROWED,
+  };
+  return chunk;
+}
+
 struct chunk *chunk_ref(struct chunk *chunk) {
   must(chunk->refs > 0 && chunk->refs < UINT32_MAX);
   chunk->refs++;
@@ -96,6 +117,10 @@ void chunk_unref(struct chunk *chunk) {
   must(chunk->refs > 0);
   if (--chunk->refs > 0)
     return;
+  if (chunk->size == CHUNK_BORROWED) {
+    pool_put(&chunk->home->borrowed, chunk);
+    return;
+  }
   memory_poison(chunk->data, chunk->capacity);
   pool_put(&chunk->home->headers[chunk->size], chunk);
 }

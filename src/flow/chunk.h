@@ -1,7 +1,8 @@
 /* Payload buffers: what bodies travel in, from the socket that received them to the socket that sends them.
    Two sizes: small ones for heads and small bodies, large ones for bulk. A chunk is filled once, front to back, by one
    producer; any number of spans refer to it. It goes back to its pool when the last reference is dropped. All of it
-   belongs to one worker: a chunk that another worker has used comes home by mailbox (io/mailbox.h). */
+   belongs to one worker. What another worker lends is read through a header of one's own (chunk_borrow): reference
+   counts never cross threads. */
 #ifndef PTP_FLOW_CHUNK_H
 #define PTP_FLOW_CHUNK_H
 
@@ -12,7 +13,7 @@
 #include "base/limits.h"
 #include "base/pool.h"
 
-enum chunk_size { CHUNK_SMALL, CHUNK_LARGE, CHUNK_SIZES };
+enum chunk_size { CHUNK_SMALL, CHUNK_LARGE, CHUNK_SIZES, CHUNK_BORROWED = CHUNK_SIZES };
 
 struct chunks;
 
@@ -32,7 +33,8 @@ struct chunks {
   struct pool headers[CHUNK_SIZES];
   uint8_t *payload[CHUNK_SIZES];
   uint32_t capacity[CHUNK_SIZES];
-  struct pool spans; /* struct span of flow.h */
+  struct pool borrowed; /* headers of chunk_borrow */
+  struct pool spans;    /* struct span of flow.h */
 };
 
 /* Reserves room for |small| and |large| chunks and |spans| spans; memory becomes resident when used.
@@ -43,6 +45,9 @@ void chunks_close(struct chunks *chunks);
 
 /* Gives an empty chunk with one reference, the caller's; NULL when all of this size are in use. */
 struct chunk *chunk_get(struct chunks *chunks, enum chunk_size size);
+/* Gives a full chunk that shows |len| bytes at |data|, which belong to somebody else and must stay until the last
+   reference is dropped; NULL when no header is left. */
+struct chunk *chunk_borrow(struct chunks *chunks, const void *data, uint32_t len);
 struct chunk *chunk_ref(struct chunk *chunk);
 /* Drops one reference. */
 void chunk_unref(struct chunk *chunk);

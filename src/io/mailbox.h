@@ -3,8 +3,8 @@
 
    The producer pushes during its tick and flushes once at the end of it: mailbox_flush publishes the items and tells
    whether the consumer must be woken. The consumer drains in its ingress step; before it sleeps it calls mailbox_sleep
-   and sleeps only when that says so. The credits of the exchanges bound what is in flight, so that a push cannot fail
-   (a full mailbox is a broken invariant, not a condition).
+   and sleeps only when that says so. A full mailbox delays, it loses nothing and blocks nobody: the producer asks for
+   room before each push and keeps what finds none, the consumer takes everything out in each tick.
 
    With one worker there is no mailbox: the two halves of an exchange call each other. */
 #ifndef PTP_IO_MAILBOX_H
@@ -15,27 +15,15 @@
 
 #include "base/err.h"
 
-enum mailbox_kind {
-  MAIL_REQUEST, /* a new exchange: object = its head */
-  MAIL_HEAD,    /* a response head */
-  MAIL_SPAN,    /* payload forward: object = chunk, a = offset, b = length */
-  MAIL_END,     /* the flow ended: a = enum flow_end, b = enum err */
-  MAIL_CREDIT,  /* a = bytes that the consumer took */
-  MAIL_CHUNK,   /* a used chunk comes home: object = chunk */
-  MAIL_DETACH,  /* the sender's half is gone; the receiver frees its own */
-};
-
-/* One cache line. */
+/* One cache line. What it means is between the two sides (run/relay.c). */
 struct mail {
-  uint16_t kind;       /* enum mailbox_kind */
-  uint16_t flow;       /* 0: request, 1: response */
-  uint32_t exchange;   /* index of the receiver's half */
-  uint32_t generation; /* of that index: mail to one that is gone is dropped */
-  uint32_t a, b;
-  uint32_t reserved;
-  uint64_t c;
-  void *object;
-  uint8_t pad[24];
+  uint16_t kind;
+  uint16_t detail;
+  uint32_t len;
+  uint64_t number;
+  const void *data;
+  void *object; /* whom it is for */
+  uint8_t pad[32];
 };
 _Static_assert(sizeof(struct mail) == 64, "an item is one cache line");
 

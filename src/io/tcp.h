@@ -47,6 +47,7 @@ struct tcp_config {
   uint32_t connections; /* capacity of the pool, those being closed included */
   bool nodelay;
   uint64_t keepalive_ms; /* 0: off */
+  bool joins;            /* another stack of this process listens on the same addresses already */
 };
 
 /* |ring| and |chunks| are borrowed until tcp_stack_close. ERR_OK or ERR_NO_MEMORY. */

@@ -157,6 +157,8 @@ static int listen_on(const struct tcp_config *config, const struct address *addr
     remove_stale_socket(address);
   } else {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (config->joins)
+      setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   }
   if (family == AF_INET6)
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_wildcard_v6(address) ? &off : &on, sizeof off);

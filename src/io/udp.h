@@ -18,6 +18,10 @@ struct udp_config {
   struct address bind;                              /* local address; port 0: any */
   struct address connect;                           /* the peer, when the socket serves one only; len 0: unconnected */
   uint64_t receive_buffer_bytes, send_buffer_bytes; /* asked of the kernel (SO_RCVBUFFORCE, then SO_RCVBUF) */
+  /* Sockets of this process that share the port, and this one's number among them: they are opened in that order. The
+     kernel steers datagrams by the number that stands first in our connection IDs, new connections by their address.
+     0 or 1: it has the port to itself. */
+  uint16_t sharers, number;
 };
 
 /* A received train; everything is borrowed until udp_release. */
@@ -35,7 +39,7 @@ struct udp_counters {
   uint64_t truncated, send_errors, out_of_buffers;
 };
 
-/* Opens, binds (SO_REUSEADDR off), sets buffers, IP_MTU_DISCOVER = PROBE, UDP_GRO, packet info when
+/* Opens, binds (SO_REUSEADDR off; SO_REUSEPORT only for the sharers), sets buffers, IP_MTU_DISCOVER = PROBE, UDP_GRO, packet info when
    bound to the wildcard address, and starts to receive. ERR_SYSTEM: |reason| gets a sentence. */
 must_use enum err udp_open(struct udp **udp, struct ring *ring, const struct udp_config *config, char *reason,
                            size_t reason_size);

@@ -1,5 +1,6 @@
 /* The socket: options, binding, what the kernel granted. */
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/udp.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,8 +66,8 @@ static void set_options(struct udp *udp, const struct udp_config *config, int fd
 /* A service's SO_REUSEPORT comes after bind: another process that has the port, or comes later for it, is an error and
    not a share of its datagrams; further sockets of this process can still join. A client's new socket has to bind while
    the one before it, of the same process, is still being closed. */
-static int bind_to(const struct udp *udp, int fd, const struct address *address) {
-  if (udp->connected) {
+static int bind_to(const struct udp *udp, const struct udp_config *config, int fd, const struct address *address) {
+  if (udp->connected || config->number > 0) {
     set(fd, SOL_SOCKET, SO_REUSEPORT, address_port(address) != 0);
     return bind(fd, &address->any, address->len);
   }
@@ -74,6 +75,27 @@ static int bind_to(const struct udp *udp, int fd, const struct address *address)
     return -1;
   set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   return 0;
+}
+
+/* Which of the sharers gets a datagram (socket(7), SO_ATTACH_REUSEPORT_CBPF): the number in the connection ID that it
+   is for, so that a session stays where it is when its peer's address changes. Initial and 0-RTT packets carry an ID of
+   the client's choice: for those, and for a number that there is not, the kernel takes a hash of the addresses, which
+   retransmissions share (RFC 9000 sections 17.2, 17.3). */
+static bool steer(int fd) {
+  enum { LONG_HEADER = 0x80, LONG_TYPE = 0x30, HANDSHAKE = 0x20, SHORT_ID = 1, LONG_ID = 6, BY_HASH = 0xffff };
+  struct sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, LONG_HEADER, 2, 0),
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, SHORT_ID),
+      BPF_STMT(BPF_RET | BPF_A, 0),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, LONG_TYPE),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, HANDSHAKE, 0, 2),
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, LONG_ID),
+      BPF_STMT(BPF_RET | BPF_A, 0),
+      BPF_STMT(BPF_RET | BPF_K, BY_HASH),
+  };
+  const struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter, sizeof filter) == 0;
 }
 
 static int open_at(struct udp *udp, const struct udp_config *config, const struct address *bind_address,
@@ -88,7 +110,10 @@ static int open_at(struct udp *udp, const struct udp_config *config, const struc
     set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   set_options(udp, config, fd);
   *what = "bind";
-  if (bind_to(udp, fd, bind_address) != 0)
+  if (bind_to(udp, config, fd, bind_address) != 0)
+    goto failed;
+  *what = "attach a filter to";
+  if (config->number == 1 && !steer(fd)) /* the second one makes them a group */
     goto failed;
   if (udp->connected) {
     udp->remote = config->connect;

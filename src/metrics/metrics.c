@@ -35,10 +35,19 @@ static void sum_all(metric *sum, const metric *figures, size_t count) {
     metrics_add(&sum[i], metrics_get(&figures[i]));
 }
 
+/* By the kind of a row. */
+static void sum_COUNTER(metric *sum, const metric *figure) { metrics_add(sum, metrics_get(figure)); }
+static void sum_GAUGE(metric *sum, const metric *figure) { metrics_add(sum, metrics_get(figure)); }
+static void sum_LARGEST(metric *sum, const metric *figure) {
+  if (metrics_get(figure) > metrics_get(sum))
+    metrics_set(sum, metrics_get(figure));
+}
+static void sum_SECONDS(metric *sum, const metric *figure) { sum_LARGEST(sum, figure); }
+
 void metrics_sum(struct metrics *sum, const struct metrics *metrics) {
   sum_all(sum->request_time_buckets, metrics->request_time_buckets, METRICS_TIME_BUCKETS);
   sum_all(&sum->request_time_ns, &metrics->request_time_ns, 1);
-#define METRIC(member, kind, family, labels, help) sum_all(&sum->member, &metrics->member, 1);
+#define METRIC(member, kind, family, labels, help) sum_##kind(&sum->member, &metrics->member);
 #define METRIC_BY_ERR(member, family, help) sum_all(sum->member, metrics->member, ERR_COUNT);
 #include "metrics/metrics.tbl"
 }
@@ -71,7 +80,7 @@ static void put_seconds(struct text *text, unsigned long long ns) {
   put(text, "%llu.%09llu\n", ns / NS_PER_S, ns % NS_PER_S);
 }
 
-enum kind { COUNTER, GAUGE, SECONDS };
+enum kind { COUNTER, GAUGE, LARGEST, SECONDS };
 
 static void put_metric(struct text *text, enum kind kind, const char *family, const char *labels, const char *help,
                        uint64_t value) {

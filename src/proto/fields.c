@@ -35,6 +35,24 @@ void fields_close(struct fields *fields) {
   *fields = (struct fields){.chunks = fields->chunks, .limits = fields->limits};
 }
 
+enum err fields_copy(struct fields *to, const struct fields *from) {
+  must(to->store == NULL && from->open_name_len == 0);
+  struct chunk *store = NULL;
+  if (from->store != NULL) {
+    store = chunk_get(to->chunks, from->store->size);
+    if (store == NULL)
+      return ERR_OVERLOADED;
+    size_t entries = from->count * sizeof(struct entry), capacity = store->capacity;
+    memcpy(store->data, from->store->data, from->used);
+    memcpy(store->data + capacity - entries, from->store->data + capacity - entries, entries);
+  }
+  struct chunks *chunks = to->chunks;
+  *to = *from;
+  to->chunks = chunks;
+  to->store = store;
+  return ERR_OK;
+}
+
 static struct entry *entry_at(const struct fields *fields, uint32_t index) {
   must(index < fields->count || fields->open_name_len > 0);
   uint8_t *end = fields->store->data + fields->store->capacity;
@@ -189,6 +207,16 @@ void head_move(struct head *to, struct head *from) {
   *to = *from;
   from->fields.store = NULL;
   head_close(from);
+}
+
+enum err head_copy(struct head *to, const struct head *from) {
+  enum err err = fields_copy(&to->fields, &from->fields);
+  if (err != ERR_OK)
+    return err;
+  struct fields fields = to->fields;
+  *to = *from;
+  to->fields = fields;
+  return ERR_OK;
 }
 
 enum err head_count(struct head *head, size_t len) {

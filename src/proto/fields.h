@@ -72,6 +72,10 @@ must_use enum err fields_name(struct fields *fields, struct bytes piece);
 must_use enum err fields_value(struct fields *fields, struct bytes piece);
 must_use enum err fields_commit(struct fields *fields);
 
+/* Makes |to|, which must be empty, equal to |from|, in a chunk of its own; |from| may be another worker's, as long as
+   nobody changes it meanwhile. ERR_OVERLOADED without a chunk. */
+must_use enum err fields_copy(struct fields *to, const struct fields *from);
+
 /* A whole field at once; |name| in lower case already. */
 must_use enum err fields_add(struct fields *fields, struct bytes name, struct bytes value);
 
@@ -89,6 +93,9 @@ void head_open(struct head *head, struct chunks *chunks, struct head_limits limi
 void head_close(struct head *head);
 /* Moves |from| into |to|, which must be closed; |from| is empty afterwards, and may be filled again. */
 void head_move(struct head *to, struct head *from);
+
+/* Makes |to|, which must be empty, equal to |from|; as fields_copy. */
+must_use enum err head_copy(struct head *to, const struct head *from);
 
 /* Stores one of the texts apart from the list; counted like a field. */
 must_use enum err head_set(struct head *head, struct text_at *which, struct bytes text);

@@ -89,8 +89,10 @@ static void exchange_free(struct exchange *exchange) {
 void exchange_request(struct exchange *exchange) {
   struct proxy *proxy = exchange->proxy;
   set_state(exchange, EXCHANGE_ON_REQUEST);
-  access_begun(exchange);
-  if (PTPROXY_BUSY_LOOP_US > 0) /* CMake's option of this name; only the bench's test of itself sets it */
+  if (!exchange->relayed)
+    access_begun(exchange);
+  if (PTPROXY_BUSY_LOOP_US > 0 &&
+      !exchange->relayed) /* CMake's option of this name; only the bench's test of itself sets it */
     clock_burn_us(PTPROXY_BUSY_LOOP_US);
   proxy->route(proxy->router, exchange);
 }
@@ -216,7 +218,8 @@ static void bury_when_alone(struct exchange *exchange) {
 
 void exchange_near_done(struct exchange *exchange) {
   must(exchange->near != NULL);
-  access_ended(exchange);
+  if (!exchange->relayed)
+    access_ended(exchange);
   set_state(exchange, EXCHANGE_ON_DONE);
   exchange->near = NULL;
   /* The end of the response is where a request is over; a far end that still sends the rest of the request stops. */
@@ -228,12 +231,16 @@ void exchange_near_done(struct exchange *exchange) {
     flow_end(&exchange->resp, FLOW_CANCELLED, exchange->reason);
     exchange->far_ops->cancel(exchange->far, exchange, exchange->reason);
   }
+  if (exchange->far != NULL && exchange->far_ops->left != NULL)
+    exchange->far_ops->left(exchange->far, exchange);
   bury_when_alone(exchange);
 }
 
 void exchange_far_done(struct exchange *exchange) {
   must(exchange->far != NULL);
   exchange->far = NULL;
+  if (exchange->near != NULL && exchange->near_ops->left != NULL)
+    exchange->near_ops->left(exchange->near, exchange);
   bury_when_alone(exchange);
 }
 

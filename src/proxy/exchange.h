@@ -55,6 +55,8 @@ struct exchange_ops {
   /* Far ends only: give up now: nothing is added to the response any more. Then, or later, exchange_far_done when
      nothing refers to the flows any more. Called from within exchange_fail and exchange_near_done. */
   void (*cancel)(void *end, struct exchange *exchange, enum err reason);
+  /* The other end has let go. NULL: of no interest. */
+  void (*left)(void *end, struct exchange *exchange);
 };
 
 struct exchange {
@@ -65,6 +67,7 @@ struct exchange {
   uint8_t wakes;           /* enum exchange_wake bits for the pump */
   uint8_t reason;          /* enum err: why it failed; ERR_OK */
   bool retried, requested; /* requested: the head was complete */
+  bool relayed;            /* begun on another worker, where it is counted and logged */
   struct flow req, resp;
   struct head req_head, resp_head;
   struct head informational[INFORMATIONAL_SLOTS]; /* 1xx responses that wait for the near end: a ring */

@@ -6,6 +6,7 @@
    exchange_near_done), its timer. It goes back to the pool when tcp tells that it is buried. */
 #include "proxy/ingress.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,8 @@ static void ingress_buried(void *owner) {
     exchange_near_done(ingress->exchange);
   http1_writer_close(&ingress->writer);
   list_remove(&ingress->node);
+  if (ingress->proxy->callers != NULL)
+    atomic_fetch_sub_explicit(ingress->proxy->callers, 1, memory_order_relaxed);
   pool_put(&ingress->front->connections, ingress);
 }
 
@@ -499,6 +502,14 @@ static void on_timer(struct timer *timer, uint64_t now_ns) {
   note_turn(ingress, 0);
 }
 
+/* Connections of callers, the one that was just made included, on all workers. */
+static uint64_t callers_with_this(struct ingress_front *front) {
+  const struct proxy *proxy = front->proxy;
+  if (proxy->callers == NULL)
+    return front->connections.live;
+  return atomic_fetch_add_explicit(proxy->callers, 1, memory_order_relaxed) + (uint64_t)1;
+}
+
 static void on_accept(void *context, struct tcp *tcp) {
   struct ingress_front *front = context;
   struct proxy *proxy = front->proxy;
@@ -520,7 +531,7 @@ static void on_accept(void *context, struct tcp *tcp) {
   http1_writer_open(&ingress->writer, &proxy->chunks);
   tcp_own(tcp, on_event, ingress);
   metrics_add(&proxy->metrics->connections_accepted, 1);
-  if (front->connections.live > proxy->config->limits.connections && begin_exchange(ingress)) {
+  if (callers_with_this(front) > proxy->config->limits.connections && begin_exchange(ingress)) {
     metrics_add(&proxy->metrics->connections_refused, 1);
     refuse(ingress, ERR_OVERLOADED);
     return;

@@ -304,6 +304,7 @@ static enum err quic_settings_from(const struct proxy *proxy, struct tls_context
       .stream_receive_window = config->transport.stream_receive_window,
       .receive_window = config->transport.receive_window,
       .mtu = config->transport.mtu,
+      .worker = proxy->worker,
       .connections_max = SESSIONS_MAX,
       .handshakes_max = HANDSHAKES_MAX,
   };
@@ -319,6 +320,8 @@ static enum err open_server_socket(struct sessions *sessions, char *reason, size
   struct udp_config udp = {
       .receive_buffer_bytes = config->transport.socket_receive_buffer_size,
       .send_buffer_bytes = config->transport.socket_send_buffer_size,
+      .sharers = sessions->proxy->workers,
+      .number = sessions->proxy->worker,
   };
   enum err err = address_parse(&udp.bind, config->general.bind_address, (uint16_t)config->general.quic_port);
   if (err == ERR_OK)
@@ -435,6 +438,17 @@ uint32_t sessions_count(const struct sessions *sessions) { return sessions->pool
 void sessions_report(const struct sessions *sessions, struct session_report *report) {
   *report = sessions->report;
   report->up = sessions->report.open > 0;
+}
+
+void session_report_add(struct session_report *sum, const struct session_report *report) {
+  sum->up = sum->up || report->up;
+  sum->attempted = sum->attempted || report->attempted;
+  sum->established += report->established;
+  sum->lost += report->lost;
+  sum->failed += report->failed;
+  sum->open += report->open;
+  if (sum->reason[0] == '\0')
+    memcpy(sum->reason, report->reason, sizeof sum->reason);
 }
 
 void sessions_describe(const struct sessions *sessions, char *out, size_t size) {

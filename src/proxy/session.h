@@ -61,6 +61,8 @@ void sessions_abort(struct sessions *sessions);
 
 uint32_t sessions_count(const struct sessions *sessions);
 void sessions_report(const struct sessions *sessions, struct session_report *report);
+/* Adds another worker's. */
+void session_report_add(struct session_report *sum, const struct session_report *report);
 /* Brings the link's figures in the metrics up to date. */
 void sessions_measure(struct sessions *sessions);
 /* One session for people. */

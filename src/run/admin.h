@@ -17,13 +17,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "metrics/metrics.h"
 #include "proxy/proxy.h"
 #include "proxy/session.h"
 
 struct admin;
 
-enum { ADMIN_CONNECTIONS_MAX = 16, ADMIN_SESSIONS_MAX = 32, ADMIN_WORKERS_MAX = 256, ADMIN_BODY_MAX = 81920 };
+enum { ADMIN_CONNECTIONS_MAX = 16, ADMIN_SESSIONS_MAX = 32, ADMIN_WORKERS_MAX = WORKERS_MAX, ADMIN_BODY_MAX = 81920 };
 
 /* All that is told. */
 struct admin_view {

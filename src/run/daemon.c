@@ -1,10 +1,11 @@
 /* The main thread owns the signals, which all other threads block: it waits for them on a signalfd, and for news of the
-   worker on an eventfd. It does nothing else, so that it is there when systemd's watchdog is to be told whether the
-   worker still passes through its loop: it is woken for that, and must have done so by the next time. */
+   workers on an eventfd. It does nothing else, so that it is there when systemd's watchdog is to be told whether every
+   worker still passes through its loop: they are woken for that, and must have done so by the next time. */
 #include "run/daemon.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "config/config.h"
+#include "run/cluster.h"
 #include "run/credentials.h"
 #include "run/notify.h"
 #include "run/privilege.h"
@@ -36,11 +38,14 @@ struct daemon {
   const struct config *config;
   struct notify notify;
   struct privilege privilege;
-  struct seat *seat;
+  struct cluster *cluster; /* NULL: one worker */
+  struct seat *seats[WORKERS_MAX];
+  uint64_t passes[WORKERS_MAX];         /* of each worker, the last time */
+  struct tls_context *tls[WORKERS_MAX]; /* of workers that are not started yet */
+  unsigned workers, opened;
   int signal_fd, poke_fd;
   bool stopping;
   uint64_t ping_ns; /* when the watchdog or, while stopping, the extension is due; UINT64_MAX: not at all */
-  uint64_t passes;  /* of the worker, the last time */
 };
 
 /* ---- the log ---- */
@@ -54,9 +59,12 @@ static void set_up_log(const struct config *config) {
 static void report_tls(void *context, bool fatal, const char *text) {
   struct daemon *daemon = context;
   log_write(fatal ? LOG_ERROR : LOG_WARN, "tls: %s", text);
-  if (fatal && daemon->seat == NULL)
+  if (fatal && daemon->opened == 0)
     notify_status(&daemon->notify, "tls: %s", text);
 }
+
+/* The first worker's context has said it already. */
+static void report_nothing(void *context, bool fatal, const char *text) { (void)context, (void)fatal, (void)text; }
 
 static void report_problem(void *context, bool fatal, const char *text) {
   (void)context;
@@ -96,17 +104,28 @@ static void plan_ping(struct daemon *daemon, uint64_t now_ns) {
 static void ping(struct daemon *daemon, uint64_t now_ns) {
   if (now_ns < daemon->ping_ns)
     return;
-  uint64_t passes = seat_passes(daemon->seat);
-  bool alive = passes != daemon->passes;
-  daemon->passes = passes;
-  if (!alive)
-    log_warn("the worker has not passed through its loop since it was last looked at");
-  else if (daemon->stopping)
+  bool alive = true;
+  for (unsigned i = 0; i < daemon->workers; i++) {
+    uint64_t passes = seat_passes(daemon->seats[i]);
+    if (passes == daemon->passes[i]) {
+      log_warn("worker %u has not passed through its loop since it was last looked at", i);
+      alive = false;
+    }
+    daemon->passes[i] = passes;
+  }
+  if (alive && daemon->stopping)
     notify_extend(&daemon->notify, EXTEND_BY_NS);
-  else
+  else if (alive)
     notify_watchdog(&daemon->notify);
-  seat_wake(daemon->seat);
+  for (unsigned i = 0; i < daemon->workers; i++)
+    seat_wake(daemon->seats[i]);
   plan_ping(daemon, now_ns);
+}
+
+/* They are alive until the opposite is known. */
+static void forget_passes(struct daemon *daemon) {
+  for (unsigned i = 0; i < daemon->workers; i++)
+    daemon->passes[i] = UINT64_MAX;
 }
 
 static void tell_client(struct daemon *daemon, const struct session_report *report) {
@@ -120,11 +139,13 @@ static void tell_client(struct daemon *daemon, const struct session_report *repo
     notify_ready(&daemon->notify);
 }
 
-static void tell(struct daemon *daemon, const struct seat_view *view) {
-  if (daemon->stopping || view->state != SEAT_SERVING)
+static void tell(struct daemon *daemon) {
+  if (daemon->stopping)
     return;
   if (daemon->config->general.mode == MODE_CLIENT) {
-    tell_client(daemon, &view->sessions);
+    struct seat_view view;
+    seat_look(daemon->seats[0], &view); /* the session is the first one's */
+    tell_client(daemon, &view.sessions);
   } else {
     notify_status(&daemon->notify, "accepting connections");
     notify_ready(&daemon->notify);
@@ -133,6 +154,20 @@ static void tell(struct daemon *daemon, const struct seat_view *view) {
 
 /* ---- signals ---- */
 
+/* A context for each worker: none of wolfSSL's objects is used by two threads. All of them, or none. */
+static enum err open_tls(struct daemon *daemon, const struct config *config, struct tls_context **tls) {
+  struct tls_settings settings = credentials_settings(config);
+  for (unsigned i = 0; i < daemon->workers; i++) {
+    enum err err = tls_context_open(&tls[i], &settings, i == 0 ? report_tls : report_nothing, daemon);
+    if (err == ERR_OK)
+      continue;
+    while (i > 0)
+      tls_context_close(tls[--i]);
+    return err;
+  }
+  return ERR_OK;
+}
+
 /* SIGHUP. What is broken is reported and changes nothing. */
 static void reload(struct daemon *daemon) {
   struct config *config;
@@ -140,12 +175,11 @@ static void reload(struct daemon *daemon) {
     log_error("the configuration stays as it was (read as %s)", daemon->privilege.reader);
     return;
   }
-  struct tls_settings settings = credentials_settings(config);
-  struct tls_context *tls;
-  enum err err = tls_context_open(&tls, &settings, report_tls, daemon);
-  if (err == ERR_OK) {
+  struct tls_context *tls[WORKERS_MAX];
+  if (open_tls(daemon, config, tls) == ERR_OK) {
     set_up_log(config);
-    seat_set_tls(daemon->seat, tls);
+    for (unsigned i = 0; i < daemon->workers; i++)
+      seat_set_tls(daemon->seats[i], tls[i]);
     log_info("certificates, key and log settings were read again");
   } else {
     log_error("certificates and key stay as they were (read as %s)", daemon->privilege.reader);
@@ -158,11 +192,12 @@ static void stop(struct daemon *daemon) {
   log_info("stopping: what is in flight is finished first");
   notify_stopping(&daemon->notify);
   notify_status(&daemon->notify, "stopping server");
-  seat_drain(daemon->seat);
+  for (unsigned i = 0; i < daemon->workers; i++)
+    seat_drain(daemon->seats[i]);
   if (daemon->config->general.mode == MODE_SERVER)
     notify_status(&daemon->notify, "waiting for outstanding connections to close");
   daemon->ping_ns = clock_monotonic_ns(); /* how long the manager waits by itself is not known */
-  daemon->passes = UINT64_MAX;
+  forget_passes(daemon);
 }
 
 /* One signal; true when it is the second that asks for an end. */
@@ -193,9 +228,18 @@ static int wait_ms(const struct daemon *daemon) {
   return ms < 3600000 ? (int)ms : 3600000;
 }
 
-/* Until the worker is over (STATUS_OK) or a second signal comes (STATUS_CUT). */
+static bool all_over(struct daemon *daemon) {
+  bool over = true;
+  for (unsigned i = 0; i < daemon->workers; i++) {
+    struct seat_view view;
+    seat_look(daemon->seats[i], &view);
+    over = over && view.state == SEAT_OVER;
+  }
+  return over;
+}
+
+/* Until the workers are over (STATUS_OK) or a second signal comes (STATUS_CUT). */
 static int follow(struct daemon *daemon) {
-  struct seat_view view;
   for (;;) {
     struct pollfd fds[2] = {{.fd = daemon->signal_fd, .events = POLLIN}, {.fd = daemon->poke_fd, .events = POLLIN}};
     if (poll(fds, 2, wait_ms(daemon)) < 0) {
@@ -205,10 +249,9 @@ static int follow(struct daemon *daemon) {
     uint64_t count;
     if (fds[1].revents != 0)
       must(read(daemon->poke_fd, &count, sizeof count) == sizeof count);
-    seat_look(daemon->seat, &view);
-    if (view.state == SEAT_OVER)
+    if (all_over(daemon))
       return STATUS_OK;
-    tell(daemon, &view);
+    tell(daemon);
     ping(daemon, clock_monotonic_ns());
     struct signalfd_siginfo info;
     if (fds[0].revents != 0 && read(daemon->signal_fd, &info, sizeof info) == sizeof info &&
@@ -223,30 +266,59 @@ static int fail(struct daemon *daemon, const char *reason) {
   return STATUS_FAILED;
 }
 
-/* Everything that takes privileges is opened first, then they are given up, and only then is there a second thread. */
-static int serve(struct daemon *daemon, struct tls_context *tls) {
+/* Everything that takes privileges is opened first, then they are given up, and only then is there a second thread. The
+   first worker finds out what the others share, the ports above all. */
+static int open_seats(struct daemon *daemon) {
   char reason[512];
-  if (seat_open(&daemon->seat, daemon->config, tls, daemon->poke_fd, reason, sizeof reason) != ERR_OK)
-    return fail(daemon, reason);
-  enum err err = privilege_drop(&daemon->privilege, daemon->config, daemon->path, reason, sizeof reason);
-  if (err == ERR_OK) {
-    err = seat_start(daemon->seat);
-    snprintf(reason, sizeof reason, "cannot start a thread");
+  for (; daemon->opened < daemon->workers; daemon->opened++) {
+    unsigned index = daemon->opened;
+    struct tls_context *tls = daemon->tls[index];
+    daemon->tls[index] = NULL;
+    if (seat_open(&daemon->seats[index], daemon->config, tls, daemon->cluster, index, daemon->poke_fd, reason,
+                  sizeof reason) != ERR_OK)
+      return fail(daemon, reason);
   }
-  if (err != ERR_OK) {
-    seat_close(daemon->seat);
+  if (privilege_drop(&daemon->privilege, daemon->config, daemon->path, reason, sizeof reason) != ERR_OK)
     return fail(daemon, reason);
+  for (unsigned i = 0; i < daemon->workers; i++) {
+    if (seat_start(daemon->seats[i]) != ERR_OK)
+      return fail(daemon, "cannot start a thread");
   }
-  daemon->passes = UINT64_MAX; /* it is alive until the opposite is known */
+  return STATUS_OK;
+}
+
+/* One that could not be opened or started takes the others with it. */
+static void close_seats(struct daemon *daemon) {
+  for (unsigned i = 0; i < daemon->opened; i++)
+    seat_abort(daemon->seats[i]);
+  for (unsigned i = 0; i < daemon->opened; i++)
+    seat_close(daemon->seats[i]);
+  for (unsigned i = daemon->opened; i < daemon->workers; i++)
+    tls_context_close(daemon->tls[i]);
+  cluster_close(daemon->cluster);
+}
+
+static int serve(struct daemon *daemon) {
+  int status = open_seats(daemon);
+  if (status != STATUS_OK)
+    return status;
+  forget_passes(daemon);
   plan_ping(daemon, clock_monotonic_ns());
-  int status = follow(daemon);
+  status = follow(daemon);
   if (status == STATUS_CUT) {
     log_warn("stopped at once: what was in flight is cut");
-    return status; /* the worker's thread ends with the process */
+    return status; /* the workers' threads end with the process */
   }
-  seat_close(daemon->seat);
-  log_info("stopped");
   return status;
+}
+
+/* system.threads; auto: one for each core that this process may use. */
+static unsigned count_workers(const struct config *config) {
+  cpu_set_t cores;
+  unsigned count = (unsigned)config->system.threads;
+  if (count == 0 && sched_getaffinity(0, sizeof cores, &cores) == 0)
+    count = (unsigned)CPU_COUNT(&cores);
+  return count == 0 ? 1 : count < WORKERS_MAX ? count : WORKERS_MAX;
 }
 
 /* Each connection takes a descriptor; the usual soft limit of 1024 is for programs that use select(2). */
@@ -271,21 +343,23 @@ static int run(struct daemon *daemon) {
   sigaddset(&signals, SIGHUP);
   must(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
   raise_descriptor_limit(daemon->config);
-  struct tls_settings settings = credentials_settings(daemon->config);
-  struct tls_context *tls;
+  daemon->workers = count_workers(daemon->config);
   if (privilege_check(daemon->config, daemon->path, report_start, daemon) != ERR_OK ||
-      tls_context_open(&tls, &settings, report_tls, daemon) != ERR_OK)
+      open_tls(daemon, daemon->config, daemon->tls) != ERR_OK)
     return STATUS_CONFIG;
   daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
   daemon->poke_fd = eventfd(0, EFD_CLOEXEC);
   int status = STATUS_FAILED;
-  if (daemon->signal_fd >= 0 && daemon->poke_fd >= 0) {
-    status = serve(daemon, tls);
-  } else {
+  if (daemon->signal_fd < 0 || daemon->poke_fd < 0)
     log_error("cannot make a file descriptor: %s", strerrordesc_np(errno));
-    tls_context_close(tls);
-  }
+  else if (daemon->workers > 1 && cluster_open(&daemon->cluster, daemon->workers) != ERR_OK)
+    log_error("out of memory");
+  else
+    status = serve(daemon);
   if (status != STATUS_CUT) {
+    close_seats(daemon);
+    if (status == STATUS_OK)
+      log_info("stopped");
     close(daemon->signal_fd);
     close(daemon->poke_fd);
   }

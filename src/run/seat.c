@@ -12,10 +12,11 @@
 #include "base/must.h"
 #include "run/worker.h"
 
-enum { WANT_DRAIN = 1, WANT_TLS = 2 };
+enum { WANT_DRAIN = 1, WANT_TLS = 2, WANT_ABORT = 4 };
 
 struct seat {
   pthread_t thread;
+  unsigned index;
   bool started;
   int poke_fd;
   struct tls_context *tls;    /* the worker's thread owns it */
@@ -67,6 +68,8 @@ static void follow_wants(struct seat *seat, struct worker *worker) {
     take_new_tls(seat, worker);
   if (wants & WANT_DRAIN)
     worker_drain(worker);
+  if (wants & WANT_ABORT)
+    worker_abort(worker);
 }
 
 static void serve(struct seat *seat, struct worker *worker) {
@@ -108,8 +111,8 @@ static void log_line(void *context, const char *line) {
   log_info("%s", line);
 }
 
-enum err seat_open(struct seat **out, const struct config *config, struct tls_context *tls, int poke_fd, char *reason,
-                   size_t reason_size) {
+enum err seat_open(struct seat **out, const struct config *config, struct tls_context *tls, struct cluster *cluster,
+                   unsigned index, int poke_fd, char *reason, size_t reason_size) {
   *out = NULL;
   struct seat *seat = calloc(1, sizeof *seat);
   if (seat == NULL) {
@@ -117,14 +120,15 @@ enum err seat_open(struct seat **out, const struct config *config, struct tls_co
     tls_context_close(tls);
     return ERR_NO_MEMORY;
   }
-  *seat = (struct seat){.tls = tls, .poke_fd = poke_fd};
-  enum err err = worker_open(&seat->worker, config, tls, clock_monotonic_ns(), clock_wall_us(), reason, reason_size);
+  *seat = (struct seat){.index = index, .tls = tls, .poke_fd = poke_fd};
+  enum err err = worker_open(&seat->worker, config, tls, cluster, index, clock_monotonic_ns(), clock_wall_us(), reason, reason_size);
   if (err != ERR_OK) {
     tls_context_close(tls);
     free(seat);
     return err;
   }
-  worker_describe(seat->worker, log_line, NULL);
+  if (index == 0) /* the others are the same */
+    worker_describe(seat->worker, log_line, NULL);
   pthread_mutex_init(&seat->lock, NULL);
   *out = seat;
   return ERR_OK;
@@ -143,7 +147,6 @@ void seat_close(struct seat *seat) {
   if (seat->started) {
     pthread_join(seat->thread, NULL);
   } else {
-    worker_abort(seat->worker);
     serve(seat, seat->worker);
     close_worker(seat);
   }
@@ -173,6 +176,13 @@ static void want(struct seat *seat, unsigned what) {
 }
 
 void seat_drain(struct seat *seat) { want(seat, WANT_DRAIN); }
+
+void seat_abort(struct seat *seat) {
+  if (seat->started)
+    want(seat, WANT_ABORT);
+  else
+    worker_abort(seat->worker);
+}
 
 void seat_set_tls(struct seat *seat, struct tls_context *tls) {
   tls_context_close(atomic_exchange(&seat->next_tls, tls));

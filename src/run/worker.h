@@ -14,6 +14,7 @@
 #include "metrics/metrics.h"
 #include "proto/tls.h"
 #include "proxy/session.h"
+#include "run/cluster.h"
 
 struct worker;
 
@@ -25,10 +26,12 @@ enum worker_phase {
 };
 
 /* Opens everything on the calling thread, which must be the one that drives the worker; listens, and in client mode
-   begins to connect. |config| and |tls| are borrowed (worker_set_tls replaces the latter). On failure |reason| has a
-   sentence. */
+   begins to connect. |config| and |tls| are borrowed (worker_set_tls replaces the latter), and so is |cluster|: NULL
+   when there is one worker only; else this is number |index| of it, and those before it are open. On failure |reason|
+   has a sentence. */
 must_use enum err worker_open(struct worker **worker, const struct config *config, struct tls_context *tls,
-                              uint64_t now_ns, uint64_t wall_us, char *reason, size_t reason_size);
+                              struct cluster *cluster, unsigned index, uint64_t now_ns, uint64_t wall_us, char *reason,
+                              size_t reason_size);
 /* After WORKER_DONE. NULL is allowed. Every pool is empty by then (a broken invariant else). */
 void worker_close(struct worker *worker);
 

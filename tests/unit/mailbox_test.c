@@ -10,14 +10,13 @@
 
 static struct mail numbered(uint32_t number) {
   return (struct mail){
-      .kind = MAIL_SPAN, .exchange = number, .a = number * 3, .b = ~number, .c = (uint64_t)number << 32 | number};
+      .kind = 1, .detail = (uint16_t)(number * 3), .len = ~number, .number = (uint64_t)number << 32 | number};
 }
 
 static void expect_numbered(const struct mail *mail, uint32_t number) {
-  assert_int_equal(mail->exchange, number);
-  assert_int_equal(mail->a, number * 3);
-  assert_int_equal(mail->b, ~number);
-  assert_int_equal(mail->c, (uint64_t)number << 32 | number);
+  assert_int_equal(mail->detail, (uint16_t)(number * 3));
+  assert_int_equal(mail->len, ~number);
+  assert_int_equal(mail->number, (uint64_t)number << 32 | number);
 }
 
 static void push(struct mailbox *mailbox, uint32_t number) {
@@ -134,10 +133,10 @@ static void *consume(void *context) {
     for (uint32_t i = 0; i < count; i++, next++) {
       struct mail want = numbered(next);
       side->in_order = side->in_order && memcmp(&want, &items[i], offsetof(struct mail, pad)) == 0;
-      side->sum += items[i].c;
+      side->sum += items[i].number;
     }
     if (count > 0) {
-      struct mail credit = {.kind = MAIL_CREDIT, .a = count};
+      struct mail credit = {.kind = 2, .len = count};
       mailbox_push(side->back, &credit);
       if (mailbox_flush(side->back))
         wake(side->wake_producer);
@@ -155,7 +154,7 @@ static uint32_t collect_credit(struct side *side) {
   uint32_t sum = 0, count;
   while ((count = mailbox_drain(side->back, credits, BATCH)) > 0) {
     for (uint32_t i = 0; i < count; i++)
-      sum += credits[i].a;
+      sum += credits[i].len;
   }
   return sum;
 }
@@ -173,7 +172,7 @@ static void test_two_threads(void **state) {
     uint32_t burst = 1 + draw_below(&seed, 100);
     for (; burst > 0 && credit > 0 && next < ITEMS; burst--, credit--, next++) {
       struct mail mail = numbered(next);
-      sum += mail.c;
+      sum += mail.number;
       mailbox_push(side.there, &mail);
     }
     if (mailbox_flush(side.there))
