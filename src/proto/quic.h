@@ -149,6 +149,9 @@ bool quic_failed(const struct quic_conn *conn);
 /* True when it ended without a word of the peer that still knew it: an idle timeout, quic_give_up, a stateless reset.
  */
 bool quic_silent(const struct quic_conn *conn);
+/* The peer takes no new connections at the moment (CONNECTION_REFUSED, RFC 9000 section 20.1): it is stopping, or has
+   too many. */
+bool quic_refused(const struct quic_conn *conn);
 /* True once the handshake is confirmed (RFC 9001 section 4.1.2). A client is QUIC_OPEN before the server has looked at
    its certificate, and may still be refused until then. */
 bool quic_confirmed(const struct quic_conn *conn);

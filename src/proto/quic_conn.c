@@ -19,6 +19,8 @@ const char *quic_name(const struct quic_conn *conn) { return conn->name; }
 const char *quic_reason(const struct quic_conn *conn) { return conn->reason; }
 bool quic_failed(const struct quic_conn *conn) { return conn->end >= END_FAILED; }
 
+bool quic_refused(const struct quic_conn *conn) { return conn->end == END_REFUSED; }
+
 bool quic_silent(const struct quic_conn *conn) { return conn->end == END_SILENT; }
 bool quic_confirmed(const struct quic_conn *conn) { return conn->confirmed; }
 

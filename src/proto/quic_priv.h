@@ -39,7 +39,7 @@ enum quic_closing {
   CLOSING_DRAINS, /* the peer closed, or forgot the connection: nothing is sent */
 };
 
-enum quic_end { END_NONE, END_ORDERLY, END_FAILED, END_SILENT };
+enum quic_end { END_NONE, END_ORDERLY, END_FAILED, END_REFUSED, END_SILENT };
 
 /* The search for the largest packet that the path carries. */
 enum quic_mtu_search {

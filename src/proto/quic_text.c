@@ -92,9 +92,13 @@ void quic_say_error(struct quic_conn *conn, const ngtcp2_ccerr *error, bool by_p
   const char *name =
       application ? application_name(error->error_code, buffer) : transport_name(error->error_code, buffer);
   bool orderly = error->error_code == (application ? H3_CODE_NO_ERROR : NGTCP2_NO_ERROR);
+  bool refused = by_peer && !application && error->error_code == NGTCP2_CONNECTION_REFUSED;
   int phrase_len = error->reasonlen < QUIC_PHRASE_MAX ? (int)error->reasonlen : QUIC_PHRASE_MAX;
   const char *phrase = error->reasonlen > 0 ? (const char *)error->reason : "";
-  quic_say(conn, orderly ? END_ORDERLY : END_FAILED, "%s%s%s%s%.*s%s",
-           conn->confirmed ? "" : "handshake: ", by_peer ? "closed by the peer: " : "closed: ", name,
+  quic_say(conn,
+           orderly   ? END_ORDERLY
+           : refused ? END_REFUSED
+                     : END_FAILED,
+           "%s%s%s%s%.*s%s", conn->confirmed ? "" : "handshake: ", by_peer ? "closed by the peer: " : "closed: ", name,
            phrase_len > 0 ? " (" : "", phrase_len, phrase, phrase_len > 0 ? ")" : "");
 }

@@ -68,7 +68,7 @@ void access_ended(struct exchange *exchange) {
     return;
   unsigned held_back;
   if (exchange->forwarded_ns == 0 &&
-      !log_rate_ok(&proxy->refused_requests, REFUSED_LOG_BURST, proxy->now_ns, &held_back))
+      !log_rate_ok(&proxy->refused_requests, proxy_log_burst(proxy, REFUSED_LOG_BURST), proxy->now_ns, &held_back))
     return;
   write_line(exchange, end);
 }

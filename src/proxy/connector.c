@@ -160,6 +160,17 @@ static void try_next(struct sessions *sessions) {
 
 /* A peer that is being restarted is back within moments: an attempt goes on as long as it would take without a word, at
    all addresses in turn, before the pause. */
+static void try_again(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  if (connector->next < connector->query.count) {
+    try_next(sessions);
+    return;
+  }
+  connector->refusal_logged = true;
+  connector->state = CONNECTOR_REFUSED;
+  timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + REFUSED_AGAIN_MS * NS_PER_MS);
+}
+
 void connector_follow(struct sessions *sessions) {
   struct connector *connector = connector_of(sessions);
   struct session *session = connector->session;
@@ -169,18 +180,12 @@ void connector_follow(struct sessions *sessions) {
   struct address peer = quic_peer(session->conn);
   connector->session = NULL;
   session_free(session);
-  if (connector->next < connector->query.count) {
-    try_next(sessions);
-    return;
-  }
-  if (!connector->refusal_logged) {
+  if (connector->next == connector->query.count && !connector->refusal_logged) {
     char text[ADDRESS_TEXT_MAX];
     log_warn("connection to %s failed: nobody listens there (ICMP port unreachable); trying again",
              address_text(&peer, text));
   }
-  connector->refusal_logged = true;
-  connector->state = CONNECTOR_REFUSED;
-  timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + REFUSED_AGAIN_MS * NS_PER_MS);
+  try_again(sessions);
 }
 
 void connector_up(struct sessions *sessions) {
@@ -191,7 +196,7 @@ void connector_up(struct sessions *sessions) {
   sessions->report.reason[0] = '\0';
 }
 
-void connector_lost(struct sessions *sessions, bool was_up, const char *reason) {
+void connector_lost(struct sessions *sessions, bool was_up, bool refused, const char *reason) {
   struct connector *connector = connector_of(sessions);
   connector->session = NULL;
   if (connector->state == CONNECTOR_OFF)
@@ -199,6 +204,8 @@ void connector_lost(struct sessions *sessions, bool was_up, const char *reason) 
   connector->after_session = connector->after_session || was_up;
   if (was_up)
     begin_attempt(sessions);
+  else if (refused && connector->state == CONNECTOR_ATTEMPT && sessions->proxy->now_ns < connector->attempt_end_ns)
+    try_again(sessions); /* a server that is stopping, most likely to be started again */
   else
     attempt_failed(sessions, reason);
 }

@@ -6,7 +6,10 @@
 #include "base/must.h"
 #include "proxy/origin_priv.h"
 
-enum { BULK_RESPONSE_BYTES = 32768 }; /* a response longer than this is received in large chunks */
+enum {
+  BULK_RESPONSE_BYTES = 32768, /* a response longer than this is received in large chunks */
+  FAILURE_LOG_BURST = 10,
+};
 
 static void conn_output(void *end, struct exchange *exchange);
 static void conn_input(void *end, struct exchange *exchange);
@@ -262,7 +265,7 @@ static void conn_input(void *end, struct exchange *exchange) {
 static void connect_failed(struct origin_conn *conn, enum err reason, const char *why) {
   struct origin *origin = conn->origin;
   unsigned suppressed;
-  if (log_rate_ok(&origin->failures, 5, conn->proxy->now_ns, &suppressed))
+  if (log_rate_ok(&origin->failures, proxy_log_burst(conn->proxy, FAILURE_LOG_BURST), conn->proxy->now_ns, &suppressed))
     log_warn("origin %s: %s", conn->proxy->config->general.http_connect_address, why);
   metrics_add(&conn->proxy->metrics->origin_failures, 1);
   origin->resolve_after_ns = 0;

@@ -50,6 +50,11 @@ struct proxy {
   void *router;
 };
 
+/* This worker's share of |burst| log lines of one kind, for log_rate_ok. */
+static inline unsigned proxy_log_burst(const struct proxy *proxy, unsigned burst) {
+  return burst > proxy->workers ? burst / proxy->workers : 1;
+}
+
 static inline uint64_t proxy_deadline(const struct proxy *proxy, uint64_t after_ms) {
   return after_ms == 0 ? TIMER_NEVER : proxy->now_ns + after_ms * 1000000;
 }

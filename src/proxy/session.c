@@ -130,10 +130,13 @@ static void log_lost(struct session *session, bool was_up) {
     log_write(level, "connection %s closed (peer %s): %s", name, peer, reason);
     return;
   }
+  if (sessions->connector.refusal_logged && quic_refused(session->conn))
+    return;
   /* Anybody can make a server's handshakes fail. */
   unsigned suppressed = 0;
   if (sessions->proxy->server &&
-      !log_rate_ok(&sessions->handshake_failures, REFUSAL_LOG_BURST, sessions->proxy->now_ns, &suppressed))
+      !log_rate_ok(&sessions->handshake_failures, proxy_log_burst(sessions->proxy, REFUSAL_LOG_BURST),
+                   sessions->proxy->now_ns, &suppressed))
     return;
   if (suppressed > 0)
     snprintf(more, sizeof more, " (%u more were not logged)", suppressed);
@@ -182,12 +185,12 @@ static void session_update(struct session *session) {
   if (state >= QUIC_CLOSING && session->state != SESSION_LOST) {
     if (!quic_silent(session->conn))
       session->heard_ns = sessions->proxy->now_ns; /* it was the peer's word, or its fault, that ended it */
-    bool was_up = session->state == SESSION_UP;
+    bool was_up = session->state == SESSION_UP, refused = quic_refused(session->conn);
     session_lost(session);
     if (session == sessions->connector.session) {
       session_flush(session);
       session_free(session);
-      connector_lost(sessions, was_up, sessions->report.reason);
+      connector_lost(sessions, was_up, refused, sessions->report.reason);
       return;
     }
   }

@@ -113,7 +113,7 @@ void connector_up(struct sessions *sessions);
 void connector_follow(struct sessions *sessions);
 /* A session in its handshake is about to send |data| as |train|. */
 void connector_sends(struct session *session, const uint8_t *data, const struct quic_train *train);
-/* The attempt failed, or the session was lost: |was_up|. */
-void connector_lost(struct sessions *sessions, bool was_up, const char *reason);
+/* The attempt failed, the peer having |refused| it, or the session was lost: |was_up|. */
+void connector_lost(struct sessions *sessions, bool was_up, bool refused, const char *reason);
 
 #endif

@@ -101,6 +101,14 @@ void dispatcher_emit(struct dispatcher *dispatcher) {
   cluster_set_load(dispatcher->cluster, dispatcher->index, own_load(dispatcher));
 }
 
+bool dispatcher_busy(const struct dispatcher *dispatcher) {
+  for (unsigned i = 0; i < dispatcher->count; i++) {
+    if (!list_empty(&dispatcher->relays.dirty[i]))
+      return true;
+  }
+  return false;
+}
+
 bool dispatcher_blocked(const struct dispatcher *dispatcher) { return dispatcher->blocked; }
 
 bool dispatcher_sleep(struct dispatcher *dispatcher) {

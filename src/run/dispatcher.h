@@ -24,7 +24,9 @@ void dispatcher_close(struct dispatcher *dispatcher);
 /* The tick: step 3, mail in; step 6, mail out. */
 void dispatcher_ingest(struct dispatcher *dispatcher);
 void dispatcher_emit(struct dispatcher *dispatcher);
-/* A mailbox was full: there is something to do soon, whatever comes. */
+/* There is something to tell. */
+bool dispatcher_busy(const struct dispatcher *dispatcher);
+/* ... but a mailbox was full: soon. */
 bool dispatcher_blocked(const struct dispatcher *dispatcher);
 /* Before it is waited for something: false when mail has come. dispatcher_awake after waiting. */
 must_use bool dispatcher_sleep(struct dispatcher *dispatcher);

@@ -121,7 +121,8 @@ enum err seat_open(struct seat **out, const struct config *config, struct tls_co
     return ERR_NO_MEMORY;
   }
   *seat = (struct seat){.index = index, .tls = tls, .poke_fd = poke_fd};
-  enum err err = worker_open(&seat->worker, config, tls, cluster, index, clock_monotonic_ns(), clock_wall_us(), reason, reason_size);
+  enum err err = worker_open(&seat->worker, config, tls, cluster, index, clock_monotonic_ns(), clock_wall_us(), reason,
+                             reason_size);
   if (err != ERR_OK) {
     tls_context_close(tls);
     free(seat);

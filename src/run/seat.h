@@ -25,10 +25,10 @@ struct seat_view {
   struct session_report sessions;
 };
 
-/* Opens worker |index| of |cluster| (NULL: the only one), on the calling thread, which may do what the worker may not any
-   more (run/privilege.h); the first one logs what it has bound. Takes |tls|, also when it fails; |config| and |cluster|
-   are borrowed. |poke_fd| is an eventfd, borrowed until seat_close: counted up when seat_look has something new. On
-   failure |reason| has a sentence. */
+/* Opens worker |index| of |cluster| (NULL: the only one), on the calling thread, which may do what the worker may not
+   any more (run/privilege.h); the first one logs what it has bound. Takes |tls|, also when it fails; |config| and
+   |cluster| are borrowed. |poke_fd| is an eventfd, borrowed until seat_close: counted up when seat_look has something
+   new. On failure |reason| has a sentence. */
 must_use enum err seat_open(struct seat **seat, const struct config *config, struct tls_context *tls,
                             struct cluster *cluster, unsigned index, int poke_fd, char *reason, size_t reason_size);
 /* Starts the thread, with the privileges that the caller has now. ERR_OK or ERR_SYSTEM. */

@@ -243,8 +243,8 @@ uint64_t worker_due(const struct worker *worker) {
               (worker->sessions != NULL && sessions_busy(worker->sessions));
   if (busy)
     return 0;
-  if (worker->dispatcher != NULL && dispatcher_blocked(worker->dispatcher))
-    return proxy->now_ns + BLOCKED_US * NS_PER_US;
+  if (worker->dispatcher != NULL && dispatcher_busy(worker->dispatcher))
+    return dispatcher_blocked(worker->dispatcher) ? proxy->now_ns + BLOCKED_US * NS_PER_US : 0;
   /* No timer tells when the last connection is closed. */
   return worker->phase == WORKER_CLOSING ? proxy->now_ns + NS_PER_MS : timers_next(&proxy->timers);
 }
