@@ -265,17 +265,10 @@ static void read_value(struct reader *reader, const struct config_key *key, cons
 }
 
 static void read_key(struct reader *reader, const struct config_key *key, const cJSON *item) {
-  const struct config *config = &reader->owned->config;
-  double before = key_number(config, key);
   size_t fatal_count = reader->fatal_count;
-  char path[QUOTE_MAX];
   read_value(reader, key, item);
-  double after = key_number(config, key);
   if (key == &config_keys[CONFIG_KEY_general_mode])
     reader->mode_known = fatal_count == reader->fatal_count;
-  bool idle = after != before && key->effect != EFFECT_WORKS && !(key->effect == EFFECT_ONE_YET && after == 1);
-  if (idle)
-    problem(reader, false, key_path(key, -1, path), "has no effect yet");
 }
 
 static void unknown(struct reader *reader, const char *section, const char *name) {

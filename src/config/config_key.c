@@ -19,7 +19,7 @@ enum { HOST_MAX = 256, LABEL_MAX = 63, NAME_MAX_LEN = 253, SUGGEST_MAX = 3, PART
 
 const struct config_key config_keys[CONFIG_KEYS] = {
 #define CONFIG_SECTION(section, help)
-#define CONFIG_KEY(section_, key_, member, type_, unit_, range_, default_, mode_, effect_, help_)                      \
+#define CONFIG_KEY(section_, key_, member, type_, unit_, range_, default_, mode_, help_)                               \
   {                                                                                                                    \
       .section = #section_,                                                                                            \
       .name = #key_,                                                                                                   \
@@ -30,7 +30,6 @@ const struct config_key config_keys[CONFIG_KEYS] = {
       range_,                                                                                                          \
       default_,                                                                                                        \
       .mode = IN_##mode_,                                                                                              \
-      .effect = EFFECT_##effect_,                                                                                      \
       .help = help_,                                                                                                   \
   },
 #include "config/config.tbl"

@@ -29,7 +29,6 @@ enum key_type {
 };
 
 enum key_mode { IN_BOTH, IN_CLIENT, IN_SERVER };
-enum key_effect { EFFECT_WORKS, EFFECT_NOT_YET, EFFECT_ONE_YET };
 
 struct config_key {
   const char *section, *name;
@@ -43,7 +42,6 @@ struct config_key {
   const char *default_prose; /* what is so without the key; NULL for a required key */
   bool required;             /* in the modes where the key is allowed */
   enum key_mode mode;
-  enum key_effect effect;
   const char *help;
 };
 

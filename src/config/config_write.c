@@ -274,8 +274,6 @@ static void reference_key(FILE *out, const struct config_key *key) {
   fputs(key->help, out);
   if (key->mode != IN_BOTH)
     fputs(key->mode == IN_CLIENT ? " (an error in server mode)" : " (an error in client mode)", out);
-  if (key->effect != EFFECT_WORKS)
-    fprintf(out, " (has no effect yet%s)", key->effect == EFFECT_ONE_YET ? ": one is used" : "");
   fputs(" |\n", out);
 }
 

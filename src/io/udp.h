@@ -39,8 +39,8 @@ struct udp_counters {
   uint64_t truncated, send_errors, out_of_buffers;
 };
 
-/* Opens, binds (SO_REUSEADDR off; SO_REUSEPORT only for the sharers), sets buffers, IP_MTU_DISCOVER = PROBE, UDP_GRO, packet info when
-   bound to the wildcard address, and starts to receive. ERR_SYSTEM: |reason| gets a sentence. */
+/* Opens, binds (SO_REUSEADDR off; SO_REUSEPORT only for the sharers), sets buffers, IP_MTU_DISCOVER = PROBE, UDP_GRO,
+   packet info when bound to the wildcard address, and starts to receive. ERR_SYSTEM: |reason| gets a sentence. */
 must_use enum err udp_open(struct udp **udp, struct ring *ring, const struct udp_config *config, char *reason,
                            size_t reason_size);
 /* Closes; memory goes when the last operation has completed (udp_bury). NULL is allowed. */

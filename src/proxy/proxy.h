@@ -41,7 +41,7 @@ struct proxy {
   struct log_rate refused_requests; /* lines about them in the access log */
   char loop_mark[LOOP_MARK_MAX];
   _Atomic uint32_t *callers; /* connections of callers on all workers, when there are several */
-  uint16_t worker, workers; /* which one of how many: 0 of 1 when there is no other */
+  uint16_t worker, workers;  /* which one of how many: 0 of 1 when there is no other */
   bool server;
   bool draining; /* nothing new is begun */
   /* Where a request whose head is complete goes: the session (client mode) or the origin (server mode). Becomes the

@@ -94,7 +94,9 @@ static void close_worker(struct seat *seat) {
 
 static void *seat_main(void *argument) {
   struct seat *seat = argument;
-  pthread_setname_np(pthread_self(), "worker 0"); /* by itself: for another one the C library opens a file */
+  char name[16];
+  snprintf(name, sizeof name, "worker %u", seat->index);
+  pthread_setname_np(pthread_self(), name); /* by itself: for another one the C library opens a file */
   serve(seat, seat->worker);
   close_worker(seat);
   pthread_mutex_lock(&seat->lock);

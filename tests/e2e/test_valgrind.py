@@ -67,7 +67,7 @@ def some_of_everything(pair, script):
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer and valgrind exclude one another")
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
 def test_no_error_and_no_leak(start_pair, script):
-    # valgrind runs one thread at a time, and does not know that io_uring_enter waits: one would keep the others from running
+    # valgrind runs one thread at a time and does not know that io_uring_enter waits: it would stop all others
     pair = start_pair(wrapper=VALGRIND, patience=PATIENCE, both={"system": {"threads": 1}})
     some_of_everything(pair, script)
     stop(pair, pair.server)

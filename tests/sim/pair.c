@@ -55,7 +55,8 @@ static void open_end(const struct scenario *scenario, int host) {
   if (tls_context_open(&end->tls, &settings, report_tls, NULL) != ERR_OK)
     world_fail("the certificates in %s are refused", PTP_SIM_CERTS);
   world.current_host = host;
-  if (worker_open(&end->worker, end->config, end->tls, NULL, 0, world.now_ns, world_wall_us(), reason, sizeof reason) != ERR_OK)
+  if (worker_open(&end->worker, end->config, end->tls, NULL, 0, world.now_ns, world_wall_us(), reason, sizeof reason) !=
+      ERR_OK)
     world_fail("worker_open: %s", reason);
   host_wake(host);
 }

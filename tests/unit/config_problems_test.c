@@ -317,7 +317,6 @@ static void text_that_is_too_large(void **state) {
 static void warnings(void **state) {
   (void)state;
   static const char *const rows[][2] = {
-      {"\"system\": {\"threads\": 2}", "system.threads: has no effect yet"},
       {"\"transport\": {\"keep_alive_interval\": \"5s\"}",
        "transport.keep_alive_interval: is not below transport.max_idle_timeout: an idle session will be lost"},
   };
