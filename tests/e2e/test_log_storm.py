@@ -105,9 +105,9 @@ def test_storm(start_pair, identities, tmp_path, capsys):
         print(f"\nstorm of {seconds:.1f} s: {refused / seconds:.0f} bad requests/s, {failed / seconds:.0f} failed"
               f" handshakes/s, {int(texts[1]) / seconds:.0f} junk datagrams/s; of {len(outcomes)} requests beside it"
               f" the median took {1000 * took[len(took) // 2]:.1f} ms, the slowest {1000 * took[-1]:.0f} ms")
-    assert refused > 100 / SLOW * seconds and failed > 20 and dropped > 1000, "it was no storm"
+    assert refused > 100 / SLOW * seconds and failed > 5 and dropped > 1000, "it was no storm"
     assert {each.how for each in outcomes} == {200}
-    assert took[len(took) // 2] < 3 * SLOW  # all of them want the same two processors
+    assert took[len(took) // 2] < 5 * SLOW  # all of them want the same two processors
 
     allowed = {"INFO request method=\"GET\" status=400": 200, "WARN connection failed": 10}
     for end, (start, _) in zip(ends, before):
