@@ -198,9 +198,14 @@ def faults(results):
     if results["failures"]:
         yield "## Failed"
         yield ""
+        alike = {}
         for failure in results["failures"]:
             why = failure["why"].replace("\n", " ")[:300]
-            yield f"- {failure['place']}, {failure['scenario']}, {failure['system']}, round {failure['round']}: {why}"
+            alike.setdefault((failure["system"], failure["place"], why), []).append(failure)
+        for (system, place, why), failures in alike.items():
+            where = unique(failure["scenario"] for failure in failures)
+            rounds = ", ".join(str(1 + number) for number in unique(failure["round"] for failure in failures))
+            yield f"- {system}, {place}, {', '.join(where)}, round {rounds}: {why}"
         yield ""
     late = [sample for sample in results["samples"] if sample["figures"].get("link_saturated")]
     if late:

@@ -43,7 +43,8 @@ def results(partial=False):
         "load_average": {"start": 0, "end": 1}, "seconds": 61, "links": {"far": FAR, "lossy": {**FAR, "loss": 1}},
         "missing": {"caddy": "not to be had"},
         "systems": {system: {"version": "1", "wire": "x"} for system in COST}, "samples": samples,
-        "failures": [{"place": "loopback", "scenario": "x", "system": "nginx", "round": 1, "why": "it\nbroke"}],
+        "failures": [{"place": "loopback", "scenario": name, "system": "nginx", "round": number, "why": "it\nbroke"}
+                     for name, number in (("x", 1), ("y", 1), ("x", 2))],
         "scenarios": {name: {"title": name, "shows": ["cpu_us_request", "requests_s", "rss_mb", "mbit_s"]}
                       for name in {sample["scenario"] for sample in samples}}}
 
@@ -53,7 +54,7 @@ def test_report_says_it_all(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "| caddy | **missing** | not to be had |" in text
     assert "| CPU us per 1 KB request, 64 connections | 18.0 ±8% | 54.0 ±8% | 36.0 ±8% | 0.33 ±0% | 0.50 ±0% |" in text
-    assert "round 1: it broke" in text
+    assert "- nginx, loopback, x, y, round 2, 3: it broke\n" in text
     assert "Partial" not in text and "had not enough CPU" not in text
     assert len(json.loads((tmp_path / "results.json").read_text())["samples"]) == len(results()["samples"])
 
