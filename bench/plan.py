@@ -1,7 +1,7 @@
 """What a run is to measure, in which order, and about how long that takes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 import links
@@ -10,7 +10,8 @@ import systems
 
 START_SECONDS = 1.2  # to start a system
 WARM_UP_SECONDS = 1.2
-LOADS_MAX = 200.0  # Mbit/s of links at the same time for each core: both proxies, emulator and callers need some 60 %
+LOADS_MAX = 200.0  # Mbit/s of links at the same time for each core: all that is needed for it keeps most of it busy
+JUDGED_MAX = 50.0  # the same, where goals are about single ms
 INFLATION = 1.25  # of links that run at the same time: they wait for one another
 SECONDS_MIN, SECONDS_MAX = 0.3, 10.0
 
@@ -33,7 +34,7 @@ class Part:
     def each(self, rounds):
         """Seconds for one system."""
         warm = rounds * (WARM_UP_SECONDS + scenarios.OVERHEAD_SECONDS) if self.warm_up else 0
-        return START_SECONDS + warm + sum(self.times(one, rounds) * (one.prepare_seconds + one.seconds)
+        return START_SECONDS + warm + sum(self.times(one, rounds) * one.repeats * (one.prepare_seconds + one.seconds)
                                           for one in self.scenarios)
 
     def seconds(self, rounds):
@@ -41,7 +42,8 @@ class Part:
 
     def megabits(self, rounds, capacity):
         """What its scenarios may take of links, for one system."""
-        return sum(self.times(one, rounds) * one.seconds * min(one.mbit, capacity) for one in self.scenarios)
+        return sum(self.times(one, rounds) * one.repeats * one.seconds * min(one.mbit, capacity)
+                   for one in self.scenarios)
 
     def lanes(self, count):
         """Parts of the same name with a share of the systems each, which can run at the same time. Neighbours, which
@@ -50,25 +52,52 @@ class Part:
                 for number in range(min(count, len(self.kinds)))]
 
 
+class Phase:
+    """Links that run at the same time, in lanes, with `capacity` Mbit/s between them."""
+
+    def __init__(self, parts, rounds, capacity):
+        self.parts, self.rounds, self.capacity = parts, rounds, capacity
+        shortest = self.shortest()
+        self.lanes = [lane for part in parts for lane in part.lanes(math.ceil(part.seconds(rounds) / shortest))]
+
+    def shortest(self):
+        """The seconds that the links take when what needs waiting only is done at the same time."""
+        longest = max(part.each(self.rounds) for part in self.parts)
+        carried = sum(len(part.kinds) * part.megabits(self.rounds, self.capacity) for part in self.parts)
+        return max(longest, carried / self.capacity)
+
+    def seconds(self):
+        return INFLATION * self.shortest()
+
+    def pace(self):
+        """A lane's second is this part of one of the phase, for all together."""
+        return self.seconds() / sum(lane.seconds(self.rounds) for lane in self.lanes)
+
+
+def phases(parts, rounds, cores):
+    """What goals are about first, with little beside it, then the rest."""
+    found = []
+    for judged, capacity in ((True, JUDGED_MAX), (False, LOADS_MAX)):
+        chosen = [replace(part, name=part.name + "-judged" * judged,
+                          scenarios=[one for one in part.scenarios if one.judged == judged]) for part in parts]
+        chosen = [part for part in chosen if part.scenarios]
+        if chosen:
+            found.append(Phase(chosen, rounds, capacity * cores))
+    return found
+
+
 class Plan:
-    """`loopback` runs part after part and alone; `lanes` all run at the same time, on links of their own. `files`: what
-    origins serve beside the usual, name -> size."""
+    """`loopback` runs part after part and alone, then the phases on links; these together are `far`. `lines`: the
+    links.Line of each."""
 
     def __init__(self, loopback, far, lines, rounds, seconds, cores):
         self.loopback, self.far, self.lines = loopback, far, lines
         self.files = {name: size for line in lines for name, size in line.files.items()}
         self.rounds, self.load_seconds = rounds, seconds
-        self.capacity = LOADS_MAX * cores
-        self.lanes = [lane for part in far for lane in part.lanes(math.ceil(part.seconds(rounds) / self.shortest()))]
-
-    def shortest(self):
-        """The seconds that the links take when what needs waiting only is done at the same time."""
-        longest = max((part.each(self.rounds) for part in self.far), default=0)
-        carried = sum(len(part.kinds) * part.megabits(self.rounds, self.capacity) for part in self.far) / self.capacity
-        return max(longest, carried)
+        self.phases = phases(far, rounds, cores)
 
     def link_seconds(self):
-        return INFLATION * self.shortest()
+        return sum(phase.seconds() for phase in self.phases)
 
     def seconds(self):
         return sum(part.seconds(self.rounds) for part in self.loopback) + self.link_seconds()
@@ -85,8 +114,9 @@ class Plan:
         alone = sum(part.seconds(self.rounds) for part in self.loopback)
         cells = sum(len(part.kinds) * len(part.scenarios) for part in [*self.loopback, *self.far])
         return (f"{cells} cells, {self.rounds} rounds, {self.load_seconds:.2g} s of load each; on loopback about "
-                f"{clock(alone)}, on links about {clock(self.link_seconds())} ({len(self.lanes)} at a time); together "
-                f"{clock(self.seconds())}")
+                f"{clock(alone)}, on links about {clock(self.link_seconds())}"
+                f"{''.join(f', {len(phase.lanes)} at a time' for phase in self.phases)}; "
+                f"together {clock(self.seconds())}")
 
 
 def clock(seconds):

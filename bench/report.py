@@ -214,10 +214,10 @@ def faults(results):
     far = [sample["figures"]["machine_busy"] for sample in results["samples"] if "machine_busy" in sample["figures"]]
     if far:
         over = sum(busy > MACHINE_BUSY for busy in far)
-        own = 100 * results.get("links_cpu_share", 0)
+        own = " and ".join(f"{100 * share:.0f} %" for share in results["link_cpu_shares"])
         yield (f"On links, the machine was busy to {100 * sum(far) / len(far):.0f} % (mean of {len(far)} measurements; "
-               f"the bench itself took {own:.0f} %); in {over} of them to more than {100 * MACHINE_BUSY:.0f} %, which "
-               "lengthens times by some ms.")
+               f"the bench itself took {own or 'an unknown part'}); in {over} of them to more than "
+               f"{100 * MACHINE_BUSY:.0f} %, which lengthens times by some ms.")
         yield ""
 
 

@@ -8,6 +8,7 @@ import platform
 import re
 import resource
 import shutil
+import statistics
 import subprocess
 import threading
 import time
@@ -94,7 +95,7 @@ class Results:
                      "systems": {kind.name: {"version": systems.version(kind), "wire": kind.wire} for kind in kinds}}
         self.partial, self.stopping, self.began = False, False, time.monotonic()
         self.load = {"start": os.getloadavg()[0]}
-        self.samples, self.failures, self.titles = [], [], {}
+        self.samples, self.failures, self.titles, self.link_cpu_shares = [], [], {}, []
 
     def add(self, place, scenario, system, number, found):
         """`found`: figures, or those of each of the scenario's parts. What the place adds is in `found` already."""
@@ -117,6 +118,7 @@ class Results:
     def as_json(self):
         return {**self.head, "seconds": round(time.monotonic() - self.began), "partial": self.partial,
                 "load_average": {**self.load, "end": os.getloadavg()[0]}, "scenarios": dict(self.titles),
+                "link_cpu_shares": self.link_cpu_shares,
                 "failures": list(self.failures), "samples": list(self.samples)}
 
 
@@ -203,13 +205,17 @@ def warm_up(started):
 
 
 def measure(place, scenario, system, number, capacity):
-    """One measurement. What prepares it takes no capacity."""
-    place.prepare(system, scenario, number)
-    scenario.prepare(system)
-    with capacity.take(scenario.mbit) if capacity else contextlib.nullcontext():
-        begun = place.begin()
-        found = scenario.measure(system)
-        return {**found, **place.end(begun)}
+    """One measurement; the medians, when it is repeated. What prepares it takes no capacity."""
+    found = []
+    for again in range(scenario.repeats):
+        place.prepare(system, scenario, number + 1000 * again)
+        scenario.prepare(system)
+        with capacity.take(scenario.mbit) if capacity else contextlib.nullcontext():
+            begun = place.begin()
+            figures = scenario.measure(system)
+            found.append({**figures, **place.end(begun)})
+    return found[0] if len(found) == 1 else {name: statistics.median(one[name] for one in found if name in one)
+                                             for name in found[0]}
 
 
 def rounds(part, place, started, numbers, results, progress, capacity=None, name=None, pace=1.0):
@@ -235,19 +241,16 @@ def rounds(part, place, started, numbers, results, progress, capacity=None, name
                     results.failed(name, scenario.name, system.name, number, why)
                     with contextlib.suppress(BenchError):
                         system.restart()
-                progress.done(pace * (scenario.prepare_seconds + scenario.seconds))
+                progress.done(pace * scenario.repeats * (scenario.prepare_seconds + scenario.seconds))
 
 
 class Lane(threading.Thread):
     """Some systems on a link of their own, while other lanes do the same."""
 
-    def __init__(self, part, plan, directory, certs, results, progress, capacity):
+    def __init__(self, part, phase, directory, certs, results, progress, capacity):
         super().__init__(name=part.name)
-        self.part, self.plan, self.results, self.progress, self.capacity = part, plan, results, progress, capacity
-        self.directory, self.certs, self.caller = directory, certs, None
-        # All lanes together are done when their share of the plan's time is.
-        share = sum(lane.seconds(plan.rounds) for lane in plan.lanes)
-        self.pace = plan.link_seconds() / share if share else 1.0
+        self.part, self.phase, self.results, self.progress, self.capacity = part, phase, results, progress, capacity
+        self.directory, self.certs, self.caller, self.pace = directory, certs, None, phase.pace()
 
     def run(self):
         try:
@@ -264,7 +267,7 @@ class Lane(threading.Thread):
             with running(self.part, place, self.directory, self.certs, self.results) as (started, self.caller):
                 self.progress.done(self.pace * START_SECONDS * len(self.part.kinds))
                 if started:
-                    rounds(self.part, place, started, range(self.plan.rounds), self.results, self.progress,
+                    rounds(self.part, place, started, range(self.phase.rounds), self.results, self.progress,
                            self.capacity, self.part.title, self.pace)
         finally:
             place.close()
@@ -279,26 +282,25 @@ def used_seconds():
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def on_links(plan, directory, certs, results, progress):
+def on_links(phase, directory, certs, results, progress):
     """All lanes at once. An interruption ends each of them, and it is waited for that they have cleaned up."""
-    used, began = used_seconds(), time.monotonic()
-    capacity = Capacity(plan.capacity)
-    lanes = [Lane(part, plan, directory, certs, results, progress, capacity) for part in plan.lanes]
+    capacity = Capacity(phase.capacity)
+    lanes = [Lane(part, phase, directory, certs, results, progress, capacity) for part in phase.lanes]
     try:
         for lane in lanes:
             lane.start()
         for lane in lanes:
             while lane.is_alive():
                 lane.join(0.5)
-    finally:
+    except BaseException:
         results.stopping = True
+        raise
+    finally:
         capacity.stop()
         while any(lane.is_alive() for lane in lanes if lane.ident):
             for lane in lanes:
                 lane.abort()
             time.sleep(0.1)
-        results.head["links_cpu_share"] = (used_seconds() - used) / (time.monotonic() - began) / len(
-            os.sched_getaffinity(0))
 
 
 def execute(plan, results, keep):
@@ -315,6 +317,10 @@ def execute(plan, results, keep):
                 if started:
                     rounds(part, place, started, range(plan.rounds), results, progress)
             keep()
-        if plan.lanes:
-            progress.show(f"links: {len(plan.lanes)} at a time", True)
-            on_links(plan, directory, certs, results, progress)
+        for phase in plan.phases:
+            names = " ".join(part.name for part in phase.parts)
+            progress.show(f"links {names}: {len(phase.lanes)} at a time", True)
+            used, began = used_seconds(), time.monotonic()
+            on_links(phase, directory, certs, results, progress)
+            share = (used_seconds() - used) / (time.monotonic() - began) / len(os.sched_getaffinity(0))
+            results.link_cpu_shares.append(round(share, 3))

@@ -40,7 +40,8 @@ def results(partial=False):
     return {
         "command": "bench/run --made-up", "date": "2026-01-01", "commit": "abc", "partial": partial,
         "machine": {"cpu": "some", "cores": 2, "memory_gb": 8, "kernel": "6", "system": "Debian"},
-        "load_average": {"start": 0, "end": 1}, "seconds": 61, "links": {"far": FAR, "lossy": {**FAR, "loss": 1}},
+        "load_average": {"start": 0, "end": 1}, "seconds": 61,
+        "link_cpu_shares": [0.3, 0.6], "links": {"far": FAR, "lossy": {**FAR, "loss": 1}},
         "missing": {"caddy": "not to be had"},
         "systems": {system: {"version": "1", "wire": "x"} for system in COST}, "samples": samples,
         "failures": [{"place": "loopback", "scenario": name, "system": "nginx", "round": number, "why": "it\nbroke"}
@@ -145,7 +146,7 @@ def test_report_says_which_goals_are_missed(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "| same: one download, Mbit/s | 45.0 | 42.0 | **no** | 37.0 | 3.00 |" in text
     assert "| 150 ms, 30 Mbit/s: first 100 KB, ms | 185 | 186 | **no** |" in text
-    assert "the machine was busy to 50 %" in text
+    assert "the machine was busy to 50 %" in text and "the bench itself took 30 % and 60 %" in text
 
 
 def test_summary_goes_between_the_marks(tmp_path):
@@ -212,10 +213,17 @@ def test_plan_has_all_that_is_to_be_measured():
 
 def test_every_system_is_on_one_lane_of_each_link():
     found = made()
-    for part in found.far:
-        kinds = [kind.name for lane in found.lanes if lane.title == part.name for kind in lane.kinds]
-        assert sorted(kinds) == sorted(kind.name for kind in part.kinds)
-    assert len(found.lanes) > len(LINES)
+    for phase in found.phases:
+        for part in phase.parts:
+            kinds = [kind.name for lane in phase.lanes if lane.title == part.title for kind in lane.kinds]
+            assert sorted(kinds) == sorted(kind.name for kind in part.kinds)
+    judged, rest = found.phases
+    assert judged.capacity < rest.capacity and len(rest.lanes) > len(LINES)
+    assert {part.title: [one.name for one in part.scenarios] for part in judged.parts} == {
+        "far": ["opened-100k", "opened-bdp"], "lossy": ["opened-100k", "opened-bdp", "down-1", "many-10k"]}
+    scenarios_of = [sorted(one.name for phase in found.phases for part in phase.parts if part.title == whole.name
+                           for one in part.scenarios) for whole in found.far]
+    assert scenarios_of == [sorted(one.name for one in whole.scenarios) for whole in found.far]
 
 
 @pytest.mark.parametrize("minutes", [40, 120])
