@@ -99,7 +99,14 @@ uint32_t h3_stream_count(const struct h3 *h3) { return h3->stream_count; }
 /* --- open and close -------------------------------------------------------------------------------------------------
  */
 
+static void *memory_malloc(size_t size, void *arena) { return arena_malloc(arena, size); }
+static void memory_free(void *block, void *arena) { arena_free(arena, block); }
+static void *memory_calloc(size_t count, size_t size, void *arena) { return arena_calloc(arena, count, size); }
+static void *memory_realloc(void *block, size_t size, void *arena) { return arena_realloc(arena, block, size); }
+
 static int conn_open(struct h3 *h3) {
+  h3->memory = (nghttp3_mem){h3->settings.arena, memory_malloc, memory_free, memory_calloc, memory_realloc};
+  const nghttp3_mem *memory = h3->settings.arena != NULL ? &h3->memory : NULL;
   nghttp3_settings settings;
   nghttp3_settings_default(&settings);
   settings.max_field_section_size = h3->settings.limits.bytes;
@@ -107,8 +114,8 @@ static int conn_open(struct h3 *h3) {
   settings.qpack_encoder_max_dtable_capacity = h3->settings.qpack_table_capacity;
   settings.qpack_blocked_streams = h3->settings.qpack_table_capacity > 0 ? H3_BLOCKED_STREAMS_MAX : 0;
   settings.qpack_indexing_strat = NGHTTP3_QPACK_INDEXING_STRAT_EAGER;
-  int fault = h3->settings.server ? nghttp3_conn_server_new(&h3->http, &h3_callbacks, &settings, NULL, h3)
-                                  : nghttp3_conn_client_new(&h3->http, &h3_callbacks, &settings, NULL, h3);
+  int fault = h3->settings.server ? nghttp3_conn_server_new(&h3->http, &h3_callbacks, &settings, memory, h3)
+                                  : nghttp3_conn_client_new(&h3->http, &h3_callbacks, &settings, memory, h3);
   if (fault != 0)
     return fault;
   /* Bounds what QPACK keeps for the peer to read; every stream may be cancelled between two writes. */

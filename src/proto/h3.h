@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/pool.h"
@@ -72,6 +73,7 @@ struct h3_settings {
   struct head_limits limits; /* for heads and trailers that come in */
   uint64_t qpack_table_capacity;
   struct pool *streams; /* of struct h3_stream, borrowed */
+  struct arena *arena;  /* what nghttp3 keeps, borrowed; NULL: the C library's memory */
 };
 
 struct h3_events {

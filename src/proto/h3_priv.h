@@ -41,6 +41,7 @@ struct h3 {
   struct quic_conn *quic;
   nghttp3_conn *http;
   struct h3_settings settings;
+  nghttp3_mem memory; /* nghttp3's view of settings.arena */
   const struct h3_events *events;
   void *context;
   struct list ready;   /* streams with events, by h3_stream.ready */

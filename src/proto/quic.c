@@ -24,6 +24,18 @@ enum {
 
 static const uint32_t versions[] = {NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2};
 
+/* What ngtcp2 keeps: bytes that came out of order, which the windows bound, and for each packet in flight. */
+#define ARENA_BYTES_MAX (256u << 20)
+
+static void *memory_malloc(size_t size, void *arena) { return arena_malloc(arena, size); }
+static void memory_free(void *block, void *arena) { arena_free(arena, block); }
+static void *memory_calloc(size_t count, size_t size, void *arena) { return arena_calloc(arena, count, size); }
+static void *memory_realloc(void *block, size_t size, void *arena) { return arena_realloc(arena, block, size); }
+
+struct arena *quic_endpoint_arena(struct quic_endpoint *endpoint) {
+  return &endpoint->arena;
+}
+
 /* Opening and closing */
 
 enum err quic_endpoint_open(struct quic_endpoint **out, const struct quic_settings *settings,
@@ -46,6 +58,8 @@ enum err quic_endpoint_open(struct quic_endpoint **out, const struct quic_settin
   endpoint->context = context;
   endpoint->accepting = settings->server;
   endpoint->buckets = table;
+  arena_open(&endpoint->arena, ARENA_BYTES_MAX + 2 * settings->receive_window);
+  endpoint->memory = (ngtcp2_mem){&endpoint->arena, memory_malloc, memory_free, memory_calloc, memory_realloc};
   endpoint->bucket_mask = buckets - 1;
   list_init(&endpoint->all);
   list_init(&endpoint->ready);
@@ -59,6 +73,7 @@ void quic_endpoint_close(struct quic_endpoint *endpoint) {
     return;
   must(list_empty(&endpoint->all));
   quic_cc_use(NULL);
+  arena_close(&endpoint->arena);
   pool_close(&endpoint->conns);
   free(endpoint->buckets);
   explicit_bzero(endpoint->settings.reset_key, sizeof endpoint->settings.reset_key);

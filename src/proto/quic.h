@@ -132,6 +132,8 @@ struct quic_endpoint_counters {
 };
 const struct quic_endpoint_counters *quic_endpoint_counters(const struct quic_endpoint *endpoint);
 uint32_t quic_endpoint_count(const struct quic_endpoint *endpoint);
+/* The memory of the libraries: for h3_settings, and to be measured. Lives as long as |endpoint|. */
+struct arena *quic_endpoint_arena(struct quic_endpoint *endpoint);
 
 enum quic_state quic_state(const struct quic_conn *conn);
 /* The owner's pointer; NULL until set. */

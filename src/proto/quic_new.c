@@ -120,7 +120,7 @@ static bool make_client(struct quic_conn *conn, const ngtcp2_cid *scid, const ng
   random_fill(dcid.data, dcid.datalen);
   set_name(conn, &dcid);
   return ngtcp2_conn_client_new(&conn->ngtcp2, &dcid, scid, path, NGTCP2_PROTO_VER_V1, &quic_callbacks_client, settings,
-                                params, NULL, conn) == 0;
+                                params, &conn->endpoint->memory, conn) == 0;
 }
 
 static bool make_server(struct quic_conn *conn, const struct quic_accept *accept, const ngtcp2_cid *scid,
@@ -138,7 +138,7 @@ static bool make_server(struct quic_conn *conn, const struct quic_accept *accept
   set_name(conn, &params->original_dcid);
   return quic_route_add(conn, &header->dcid) &&
          ngtcp2_conn_server_new(&conn->ngtcp2, &header->scid, scid, path, header->version, &quic_callbacks_server,
-                                settings, params, NULL, conn) == 0;
+                                settings, params, &conn->endpoint->memory, conn) == 0;
 }
 
 struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct address *local,

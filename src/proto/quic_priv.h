@@ -7,6 +7,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 #include <ngtcp2/private/ngtcp2_cc.h>
 
+#include "base/arena.h"
 #include "base/pool.h"
 #include "proto/quic.h"
 
@@ -114,6 +115,8 @@ struct quic_endpoint {
   struct quic_answer answers[QUIC_ANSWERS_MAX];
   struct quic_rate resets, versions;
   struct quic_endpoint_counters counters;
+  struct arena arena; /* what ngtcp2, and nghttp3 on top of it, keep */
+  ngtcp2_mem memory;  /* ngtcp2's view of it */
 };
 
 /* quic.c */

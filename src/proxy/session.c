@@ -91,6 +91,7 @@ static void *opened(void *context, struct quic_conn *conn, const struct quic_app
       .limits = proxy->limits,
       .qpack_table_capacity = proxy->config->transport.qpack_table_capacity,
       .streams = &sessions->streams,
+      .arena = quic_endpoint_arena(sessions->endpoint),
   };
   if (h3_open(&session->h3, conn, &settings, &h3_hooks, session) != ERR_OK)
     return NULL;

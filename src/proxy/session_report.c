@@ -54,6 +54,10 @@ void sessions_measure(struct sessions *sessions) {
   metrics_set(&metrics->link_cwnd_bytes, cwnd);
   metrics_set(&metrics->link_in_flight_bytes, in_flight);
   metrics_set(&metrics->link_mtu_bytes, mtu);
+  const struct arena *arena = quic_endpoint_arena(sessions->endpoint);
+  metrics_set(&metrics->memory_live, arena->live);
+  metrics_set(&metrics->memory_held, arena->held);
+  metrics_set(&metrics->memory_refused, arena->refused);
   metrics_set(&metrics->datagrams_dropped, quic_endpoint_counters(sessions->endpoint)->dropped);
   metrics_set(&metrics->buffers_exhausted, ring_counters(sessions->proxy->ring)->out_of_buffers);
 }
