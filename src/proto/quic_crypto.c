@@ -191,5 +191,8 @@ int __wrap_ngtcp2_crypto_hp_mask(uint8_t *out, const ngtcp2_crypto_cipher *ciphe
   struct packet_key *key = ctx->native_handle;
   if (key->helper != NULL)
     return __real_ngtcp2_crypto_hp_mask(out, cipher, &(ngtcp2_crypto_cipher_ctx){.native_handle = key->helper}, sample);
-  return wc_AesEncryptDirect(&key->aes, out, sample) == 0 ? 0 : -1;
+  /* One that is not aligned would be copied by wolfSSL, into memory of malloc. */
+  _Alignas(WC_AES_BLOCK_SIZE) uint8_t block[WC_AES_BLOCK_SIZE];
+  memcpy(block, sample, sizeof block);
+  return wc_AesEncryptDirect(&key->aes, out, block) == 0 ? 0 : -1;
 }
