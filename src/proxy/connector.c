@@ -140,6 +140,7 @@ static void try_next(struct sessions *sessions) {
     attempt_failed(sessions, reason);
     return;
   }
+  sessions_check_buffers(sessions);
   connector->state = CONNECTOR_ATTEMPT;
   connector->flight_len = 0;
   timer_cancel(&sessions->proxy->timers, &connector->timer);

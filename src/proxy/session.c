@@ -330,6 +330,7 @@ static enum err open_server_socket(struct sessions *sessions, char *reason, size
   enum err err = address_parse(&udp.bind, config->general.bind_address, (uint16_t)config->general.quic_port);
   if (err == ERR_OK)
     err = udp_open(&sessions->udp, sessions->proxy->ring, &udp, reason, reason_size);
+  sessions_check_buffers(sessions);
   return err;
 }
 

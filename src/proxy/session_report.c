@@ -1,7 +1,9 @@
 /* ngtcp2 and the UDP socket count by themselves. The metrics get what was added since the last look: once a second,
    when somebody asks, and before a session or a socket goes. */
+#include <stdatomic.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "proxy/session_priv.h"
 
@@ -29,6 +31,23 @@ void sessions_count_socket(struct sessions *sessions) {
   metrics_add(&metrics->receive_batches, now->trains_received - before->trains_received);
   metrics_add(&metrics->datagrams_received, now->datagrams_received - before->datagrams_received);
   *before = *now;
+}
+
+static void check_buffer(const char *direction, uint64_t asked, uint64_t granted, const char *sysctl) {
+  if (granted < asked)
+    log_warn("transport.socket_%s_buffer_size: asked for %llu bytes and got %llu: raise the sysctl net.core.%s",
+             direction, (unsigned long long)asked, (unsigned long long)granted, sysctl);
+}
+
+/* Once, of whichever worker: all sockets are made alike. */
+void sessions_check_buffers(const struct sessions *sessions) {
+  static atomic_flag checked = ATOMIC_FLAG_INIT;
+  const struct config *config = sessions->proxy->config;
+  if (sessions->udp == NULL || atomic_flag_test_and_set(&checked))
+    return;
+  check_buffer("receive", config->transport.socket_receive_buffer_size, udp_receive_buffer_granted(sessions->udp),
+               "rmem_max");
+  check_buffer("send", config->transport.socket_send_buffer_size, udp_send_buffer_granted(sessions->udp), "wmem_max");
 }
 
 /* The round trip time is that of the session which was established last, the rest of all of them. */

@@ -172,7 +172,8 @@ static enum err open_tls(struct daemon *daemon, const struct config *config, str
 static void reload(struct daemon *daemon) {
   struct config *config;
   if (config_load(daemon->path, report_problem, NULL, &config) != ERR_OK) {
-    log_error("the configuration stays as it was (read as %s)", daemon->privilege.reader);
+    log_error("the configuration stays as it was");
+    log_info("files are read as %s", daemon->privilege.reader);
     return;
   }
   struct tls_context *tls[WORKERS_MAX];
@@ -182,7 +183,8 @@ static void reload(struct daemon *daemon) {
       seat_set_tls(daemon->seats[i], tls[i]);
     log_info("certificates, key and log settings were read again");
   } else {
-    log_error("certificates and key stay as they were (read as %s)", daemon->privilege.reader);
+    log_error("certificates and key stay as they were");
+    log_info("files are read as %s", daemon->privilege.reader);
   }
   config_free(config);
 }

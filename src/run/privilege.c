@@ -152,7 +152,7 @@ enum err privilege_drop(struct privilege *privilege, const struct config *config
   const char *notify = getenv("NOTIFY_SOCKET");
   struct landlock landlock;
   struct user user;
-  char limits[64] = "no Landlock";
+  char limits[64];
   uint64_t kept = needed_capabilities(config);
   landlock_open(&landlock, notify != NULL && *notify == '@');
   reach_allow(&landlock, config, config_path);

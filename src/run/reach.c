@@ -50,9 +50,17 @@ static void allow_all(struct landlock *landlock, const char *const *paths, unsig
 /* The C library asks in many ways (nsswitch.conf), each a library that is loaded when it is asked; what it reads is in
    /etc, or linked from there, and may be replaced at any time. */
 static void allow_name_service(struct landlock *landlock) {
-  static const char *const libraries[] = {"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", NULL};
-  allow_all(landlock, libraries, LANDLOCK_READ);
-  landlock_allow_path(landlock, "/etc", LANDLOCK_READ);
+  static const char *const paths[] = {"/lib",
+                                      "/lib64",
+                                      "/usr/lib",
+                                      "/usr/lib64",
+                                      "/usr/local/lib",
+                                      "/etc",
+                                      "/run/systemd/resolve",
+                                      "/run/NetworkManager",
+                                      "/run/resolvconf",
+                                      NULL};
+  allow_all(landlock, paths, LANDLOCK_READ);
   allow_file(landlock, "/etc/resolv.conf");
   allow_file(landlock, "/etc/hosts");
   landlock_allow_port(landlock, DNS_PORT);

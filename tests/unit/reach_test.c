@@ -82,6 +82,21 @@ static void test_socket_files(void **state) {
   stage_child(socket_files_go);
 }
 
+/* Without tls.ca. Where there is no store at all, it is at least not refused. */
+static void system_store_is_read(void) {
+  stage_drop();
+  must(stage_open("/etc/ssl/certs", O_RDONLY | O_DIRECTORY) != EACCES);
+  must(stage_open("/etc/passwd", O_RDONLY) == EACCES);
+}
+
+static void test_system_store(void **state) {
+  (void)state;
+  stage_needs_landlock();
+  stage_server("");
+  stage_config->tls.ca = NULL;
+  stage_child(system_store_is_read);
+}
+
 static void *open_in_thread(void *context) {
   must(stage_open(stage_path("outside/secret"), O_RDONLY) == EACCES);
   return context;
@@ -222,8 +237,9 @@ static void test_names(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_files),   cmocka_unit_test(test_socket_files), cmocka_unit_test(test_threads_and_rings),
-      cmocka_unit_test(test_network), cmocka_unit_test(test_names),
+      cmocka_unit_test(test_files),        cmocka_unit_test(test_socket_files),
+      cmocka_unit_test(test_system_store), cmocka_unit_test(test_threads_and_rings),
+      cmocka_unit_test(test_network),      cmocka_unit_test(test_names),
   };
   return cmocka_run_group_tests(tests, stage_set_up, stage_tear_down);
 }
