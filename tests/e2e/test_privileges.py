@@ -124,12 +124,13 @@ NONE = {"Inh": 0, "Prm": 0, "Eff": 0, "Bnd": 0, "Amb": 0}
 
 @pytest.mark.parametrize("user, uid", [("nobody", NOBODY), (str(NOBODY), NOBODY), (None, 0)])
 def test_every_thread_has_nothing_left(start, user, uid):
-    """With the thread that resolves names, as the client's peer has one."""
-    pair = start(both={"system": {"user": user}} if user else {}, client={"general": {"connect_address": "localhost"}})
+    """Two workers, and the thread that resolves names, as the client's peer has one."""
+    pair = start(both={"system": {"threads": 2, **({"user": user} if user else {})}},
+                 client={"general": {"connect_address": "localhost"}})
     assert works(pair)
     for daemon in (pair.client, pair.server):
         found = threads(daemon)
-        assert len(found) >= (3 if daemon is pair.client else 2), found.keys()
+        assert len(found) == (4 if daemon is pair.client else 3), found.keys()
         for lines in found.values():
             assert capabilities(lines) == NONE
             assert lines["NoNewPrivs"] == "1"
@@ -176,7 +177,8 @@ def test_reload_through_links(start, stage, authority):
 
 def reload_fails(daemon, why, count=1):
     daemon.signal(signal.SIGHUP)
-    daemon.wait_log(r"stays? as (it was|they were)\n.*INFO ptproxy: files are read as user nobody \(65534\)$", count=count)
+    told = r"stays? as (it was|they were)\n.*INFO ptproxy: files are read as user nobody \(65534\)$"
+    daemon.wait_log(told, count=count)
     assert re.search(f"ERROR ptproxy: .*{why}", daemon.text()), daemon.text()
     return True
 
