@@ -58,10 +58,9 @@ def test_client_that_is_killed_leaves_nothing(start_pair):
         wait_for(lambda: metrics(pair.server)['ptproxy_origin_connections{state="active"}'] == 40)
         pair.client.kill()
         wait_for(lambda: metrics(pair.server)["ptproxy_link_up"] == 0, 5, "the end of the session")
-        found = wait_for(lambda: (now := metrics(pair.server))['ptproxy_http_requests_in_flight'] == 0 and now, 2)
-        assert found['ptproxy_origin_connections{state="active"}'] == 0
-        for pool in "exchanges", "streams", "sessions":
-            assert found[f'ptproxy_pool_live{{pool="{pool}"}}'] == 0
+        holds = ["ptproxy_http_requests_in_flight", 'ptproxy_origin_connections{state="active"}',
+                 *(f'ptproxy_pool_live{{pool="{pool}"}}' for pool in ("exchanges", "streams", "sessions"))]
+        wait_for(lambda: (now := metrics(pair.server)) and not any(now[name] for name in holds), 3, "what it held")
         for caller in callers:
             caller.close()
         pair.start_client()
@@ -346,7 +345,7 @@ def test_thundering_herd(start_pair):
     assert set(statuses) <= {200, 503} and statuses.count(200) > 0.9 * len(statuses), statuses.count(200)
     assert asking(pair) == 200
     assert len(pair.client.connections()) == 1
-    assert pair.client.resident() < 128 << 20 and pair.server.resident() < 128 << 20
+    assert max(pair.client.resident(), pair.server.resident()) < (128 << 20) * SLOW
     for caller in callers:
         caller.close()
 

@@ -200,7 +200,7 @@ def test_longer_while_it_drains(start_pair, told, script, end):
 def test_no_more_time_for_a_worker_that_hangs(start_pair, told, script):
     """While it drains, too, only a worker that lives is spoken for."""
     manager = told()
-    pair = start_pair()
+    pair = start_pair(both={"transport": {"max_idle_timeout": "60s"}})
     release = threading.Event()
     script.on("/held", lambda call: release.wait(20) and call.respond(200))
     before = len(script.requests)
