@@ -64,6 +64,9 @@ void udp_send(struct udp *udp, const struct address *local, const struct address
 /* A connected socket was told by ICMP that nobody listens there; reading it resets it. */
 bool udp_refused(struct udp *udp);
 
+/* The last sends all failed: the address it is bound to, or the route, is gone. */
+bool udp_failing(const struct udp *udp);
+
 /* The address it is bound to (port resolved), and the local address that a connected socket uses. */
 struct address udp_local(const struct udp *udp);
 /* Buffers that the kernel granted, in bytes as setsockopt takes them (half of what it reports). */

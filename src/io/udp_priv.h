@@ -50,6 +50,7 @@ struct udp {
   int family;
   bool connected, wildcard, closed;
   bool gso, gro, gso_told, refused;
+  uint32_t failing; /* sends that failed one after the other, but for refusals and packets too large */
   struct address local, remote;
   uint64_t receive_granted, send_granted;
   struct ring_hook arm;

@@ -13,6 +13,8 @@
 #include "base/must.h"
 #include "io/udp_priv.h"
 
+enum { FAILING_SENDS = 2 };
+
 static void put_control(uint8_t *at, int level, int type, const void *data, size_t len) {
   struct cmsghdr header = {.cmsg_len = CMSG_LEN(len), .cmsg_level = level, .cmsg_type = type};
   memset(at, 0, CMSG_SPACE(len));
@@ -73,6 +75,7 @@ static void send_batch(struct udp_slot *slot) {
 static void note_result(struct udp_slot *slot, int32_t result) {
   struct udp *udp = slot->udp;
   if (result >= 0) {
+    udp->failing = 0;
     udp->counters.bytes_sent += (uint32_t)result;
     udp->counters.datagrams_sent += ((size_t)result + slot->segment_bytes - 1) / slot->segment_bytes;
     return;
@@ -93,6 +96,8 @@ static void note_result(struct udp_slot *slot, int32_t result) {
     udp->gso = true;
   }
   udp->refused = udp->refused || result == -ECONNREFUSED;
+  if (result != -ECONNREFUSED && result != -EMSGSIZE && udp->failing < UINT32_MAX)
+    udp->failing++;
   udp->counters.send_errors++;
 }
 
@@ -133,6 +138,8 @@ void udp_slots_init(struct udp *udp, uint8_t *buffers, struct udp_piece *pieces)
     list_push(&udp->free_slots, &slot->node);
   }
 }
+
+bool udp_failing(const struct udp *udp) { return udp->failing >= FAILING_SENDS; }
 
 uint8_t *udp_send_buffer(struct udp *udp) {
   must(!udp->closed);

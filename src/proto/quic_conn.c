@@ -322,6 +322,8 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
     return emit_close(conn, buffer, size, train, now_ns);
   if (quic_hold(conn, now_ns))
     return false;
+  if (conn->idle)
+    quic_reach_rest(conn->ngtcp2, now_ns);
   ngtcp2_path_storage path;
   ngtcp2_path_storage_zero(&path);
   size_t segment = 0;
@@ -361,6 +363,8 @@ void quic_expire(struct quic_conn *conn, uint64_t now_ns) {
     become_closed(conn);
     return;
   }
+  if (conn->idle)
+    quic_reach_rest(conn->ngtcp2, now_ns);
   conn->urgent = true;
   quic_cc_use(conn);
   int result = quic_path_expire(conn, now_ns);

@@ -4,8 +4,9 @@
 
    Nothing waits that somebody waits for. More than a few packets or bytes that are not acknowledged may be all that the
    peer's congestion window lets it send; lost packets, timers, resets and the last streams that the peer may open go at
-   once. The delay is below max_ack_delay, which the peer's probe timeout adds (RFC 9002 section 6.2.1), and an
-   acknowledgement tells how long it was delayed, so that neither probes nor round-trip times notice. */
+   once, and so does what ngtcp2 has yet to send again: its timers count then. The delay is below max_ack_delay, which
+   the peer's probe timeout adds (RFC 9002 section 6.2.1), and an acknowledgement tells how long it was delayed, so that
+   neither probes nor round-trip times notice. */
 #include "base/must.h"
 #include "proto/quic_priv.h"
 #include "proto/quic_reach.h"
@@ -35,8 +36,8 @@ static bool owes_little(const struct quic_conn *conn) {
 }
 
 static bool may_hold(const struct quic_conn *conn, uint64_t now_ns) {
-  return conn->state == QUIC_OPEN && conn->confirmed && !conn->urgent && !conn->writing && owes_little(conn) &&
-         (conn->held_until_ns == 0 || now_ns < conn->held_until_ns);
+  return conn->state == QUIC_OPEN && conn->confirmed && !conn->urgent && !conn->writing && !conn->queued &&
+         owes_little(conn) && (conn->held_until_ns == 0 || now_ns < conn->held_until_ns);
 }
 
 bool quic_hold(struct quic_conn *conn, uint64_t now_ns) {
@@ -54,7 +55,8 @@ bool quic_hold(struct quic_conn *conn, uint64_t now_ns) {
 }
 
 void quic_hold_over(struct quic_conn *conn) {
-  conn->idle = conn->confirmed && owes_little(conn) && no_data(conn);
+  conn->queued = quic_reach_queued(conn->ngtcp2);
+  conn->idle = conn->confirmed && !conn->queued && owes_little(conn) && no_data(conn);
   conn->writing = conn->urgent = false;
   if (!quic_reach_unacked(conn->ngtcp2))
     conn->owed_packets = conn->owed_bytes = 0;

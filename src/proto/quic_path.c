@@ -16,7 +16,14 @@
 #include "proto/quic_priv.h"
 #include "proto/quic_reach.h"
 
-enum { BASE_BYTES = 1200, LARGE_LOST_MAX = 10, PROBES_MAX = 2, DATA_BYTES = 1000, DATA_LOST_MAX = 5 };
+enum {
+  BASE_BYTES = 1200,
+  LARGE_LOST_MAX = 10,
+  PROBES_MAX = 2,
+  DATA_BYTES = 1000,
+  DATA_LOST_MAX = 16,
+  PROBES_DEAD = 10
+};
 
 #define PROBE_NS_MAX NS_PER_S
 #define RAISE_NS (600 * NS_PER_S) /* RFC 8899 section 5.1.1 */
@@ -71,7 +78,7 @@ static bool is_dead(struct quic_conn *conn, uint64_t now_ns) {
   }
   if (conn->stuck_ns == 0)
     conn->stuck_ns = now_ns;
-  return (conn->data_lost >= DATA_LOST_MAX || conn->probes > PROBES_MAX) &&
+  return (conn->data_lost >= DATA_LOST_MAX || conn->probes >= PROBES_DEAD) &&
          now_ns - conn->stuck_ns > conn->endpoint->settings.max_idle_timeout_ms * NS_PER_MS;
 }
 

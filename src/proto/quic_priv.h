@@ -71,6 +71,7 @@ struct quic_conn {
   uint64_t stuck_ns;                 /* since when there are probes or data_lost; 0: there are none */
   ngtcp2_ccerr error;                /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
   uint64_t closed_ns;                /* when QUIC_CLOSING ends */
+  bool queued;                       /* ngtcp2 has something to send again that could not be sent */
   bool idle;                         /* there is no data to send, and little came in */
   bool writing;                      /* until ngtcp2 has nothing more for now */
   bool urgent;                       /* something to send that waits for nothing else: see quic_hold.c */

@@ -48,6 +48,15 @@ uint64_t quic_reach_expiry_idle(ngtcp2_conn *ngtcp2, uint64_t held_ns) {
   return ack < rest ? ack : rest;
 }
 
+void quic_reach_rest(ngtcp2_conn *ngtcp2, uint64_t now_ns) {
+  if (ngtcp2->tx.pacing.next_ts <= now_ns)
+    ngtcp2->tx.pacing.next_ts = UINT64_MAX;
+}
+
+bool quic_reach_queued(const ngtcp2_conn *ngtcp2) {
+  return !ngtcp2_pq_empty(&ngtcp2->tx.strmq) || ngtcp2->pktns.tx.frq != NULL || ngtcp2->pktns.rtb.probe_pkt_left > 0;
+}
+
 bool quic_reach_unacked(const ngtcp2_conn *ngtcp2) { return ngtcp2->pktns.acktr.first_unacked_ts != UINT64_MAX; }
 
 void quic_reach_ack_along(ngtcp2_conn *ngtcp2) {

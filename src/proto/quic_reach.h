@@ -24,4 +24,11 @@ bool quic_reach_unacked(const ngtcp2_conn *ngtcp2);
 /* What is not acknowledged yet is to be, in the packet that is written next. */
 void quic_reach_ack_along(ngtcp2_conn *ngtcp2);
 
+/* After a pass of writing: what was lost, or probes, wait for the pace, the congestion window, or the proof of a path.
+ */
+bool quic_reach_queued(const ngtcp2_conn *ngtcp2);
+/* Before anything is written, or a timer handled, after an idle time: ngtcp2 takes the time since its pace would have
+   allowed a packet for delay of ours, and would send at twice the pace to make up for it. */
+void quic_reach_rest(ngtcp2_conn *ngtcp2, uint64_t now_ns);
+
 #endif

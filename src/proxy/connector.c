@@ -9,10 +9,11 @@
 #include "base/random.h"
 #include "proxy/session_priv.h"
 
-enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 100, REPEAT_MS = 100 };
+enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 100, REPEAT_MS = 100, MOVE_AGAIN_MS = 250 };
 
 static void resolved(struct resolve_query *query);
 static void try_next(struct sessions *sessions);
+static enum err open_socket(struct sessions *sessions, const struct address *peer, char *reason, size_t reason_size);
 
 static struct connector *connector_of(struct sessions *sessions) { return &sessions->connector; }
 
@@ -82,11 +83,28 @@ void connector_sends(struct session *session, const uint8_t *data, const struct 
   timer_set(&proxy->timers, &connector->timer, proxy->now_ns + REPEAT_MS * NS_PER_MS);
 }
 
+/* The address of our end, or its route, is gone, and a connected socket keeps to what it had. Another socket goes on
+   with the same session: to the server it is as if a NAT had changed its mind (RFC 9000 section 9). */
+static void move_session(struct sessions *sessions) {
+  struct connector *connector = connector_of(sessions);
+  struct address peer = quic_peer(connector->session->conn), local;
+  char text[ADDRESS_TEXT_MAX], reason[256];
+  if (open_socket(sessions, &peer, reason, sizeof reason) != ERR_OK) {
+    timer_set(&sessions->proxy->timers, &connector->timer, sessions->proxy->now_ns + MOVE_AGAIN_MS * NS_PER_MS);
+    return;
+  }
+  local = udp_local(sessions->udp);
+  log_info("connection %s goes on from %s", quic_name(connector->session->conn), address_text(&local, text));
+  session_touch(connector->session);
+}
+
 static void on_timer(struct timer *timer, uint64_t now_ns) {
   struct connector *connector = container_of(timer, struct connector, timer);
   struct sessions *sessions = container_of(connector, struct sessions, connector);
   if (connector->state == CONNECTOR_PAUSE) {
     begin_attempt(sessions);
+  } else if (connector->state == CONNECTOR_UP) {
+    move_session(sessions);
   } else if (connector->state == CONNECTOR_ATTEMPT) {
     repeat_flight(sessions);
   } else if (connector->state == CONNECTOR_REFUSED && now_ns < connector->attempt_end_ns) {
@@ -175,6 +193,8 @@ static void try_again(struct sessions *sessions) {
 void connector_follow(struct sessions *sessions) {
   struct connector *connector = connector_of(sessions);
   struct session *session = connector->session;
+  if (connector->state == CONNECTOR_UP && session != NULL && sessions->udp != NULL && udp_failing(sessions->udp))
+    move_session(sessions);
   if (connector->state != CONNECTOR_ATTEMPT || session == NULL || session->state != SESSION_HANDSHAKE ||
       !udp_refused(sessions->udp))
     return;

@@ -113,6 +113,7 @@ void udp_release(struct udp *udp) {
 }
 
 bool udp_refused(struct udp *udp) { return (void)udp, false; }
+bool udp_failing(const struct udp *udp) { return (void)udp, false; }
 
 /* --- sending --- */
 
