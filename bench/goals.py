@@ -109,9 +109,10 @@ def further(table, lines):
     yield Goal("memory of an idle connection at the callers' end, KB", IDLE_KB_MAX,
                idle_kilobytes(table, "ptproxy", "_client"))
     ends = {end: middle(table, LOOPBACK, "open-10000", "ptproxy", f"rss_mb_{end}") for end in ("client", "server")}
+    there = ", ".join(f"{end} {value:.0f}" for end, value in ends.items() if value)
     yield Goal("resident MB with 10 000 connections, both ends", RESIDENT_MB_MAX,
                middle(table, LOOPBACK, "open-10000", "ptproxy", "rss_mb"),
-               note=f"({', '.join(f'{end} {value:.0f}' for end, value in ends.items() if value)})")
+               note=f"({there})" if there else "")
     busy, most = flat(table, "ptproxy", "get-1k-c16", [f"get-1k-c{count}" for count in (64, 512, 1000)])
     yield Goal("CPU per request with 64, 512, 1000 at once / with 16", FLAT_MAX, busy, note=most)
     idle, most = flat(table, "ptproxy", "open-1", [f"open-{count}" for count in (10, 1000, 10_000)])
