@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +16,9 @@ import runner
 from processes import TOP, BenchError
 
 FAKE = Path(__file__).with_name("fake_ptproxy_rs.py")
+EMULATOR = TOP / "build/release/link-emulator"
+can_run = pytest.mark.skipif(os.geteuid() != 0 and not all(map(shutil.which, ("wrk", "ab", "nginx", "openssl"))),
+                             reason="bench/run would install packages, which needs root")
 links_can_be = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
                                   reason="needs root and /dev/net/tun")
 
@@ -22,7 +26,8 @@ links_can_be = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/
 def environment(**more):
     """Without what may be set here for a real run; the mark finds all that a run has started."""
     usual = {name: value for name, value in os.environ.items() if name not in ("H2O", "PTPROXY_RS")}
-    return {**usual, "BENCH_TEST_MARK": uuid.uuid4().hex, **more}
+    emulator = {"LINK_EMULATOR": str(EMULATOR)} if EMULATOR.exists() else {}
+    return {**usual, **emulator, "BENCH_TEST_MARK": uuid.uuid4().hex, **more}
 
 
 def start(tmp_path, environment, *arguments):
@@ -50,6 +55,7 @@ def marked(environment):
     return found
 
 
+@can_run
 def test_the_original_is_measured_when_it_is_given(tmp_path):
     found = environment(PTPROXY_RS=str(FAKE))
     run = start(tmp_path, found, "--systems", "ptproxy-rs,h2o,direct", "--links", "none", "--only", "get-1k-c16")
@@ -67,6 +73,7 @@ def test_the_original_is_measured_when_it_is_given(tmp_path):
     assert marked(found) == []
 
 
+@can_run
 def test_a_peer_that_does_not_start_is_in_the_report(tmp_path):
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 1.0 && exit\necho it is broken\nexit 1\n")
