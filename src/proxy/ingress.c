@@ -8,7 +8,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "base/must.h"
@@ -72,11 +71,7 @@ static void ingress_input(void *end, struct exchange *exchange);
 
 static const struct exchange_ops ingress_ops = {.output = ingress_output, .input = ingress_input};
 
-static uint64_t stall_queued_bytes(struct stall *stall);
-static void stall_end(struct stall *stall);
 static void note_turn(struct ingress *ingress, unsigned events);
-
-static const struct stall_ops stall_ops = {.queued_bytes = stall_queued_bytes, .end = stall_end};
 
 /* ---- the end of a connection ---- */
 
@@ -463,6 +458,8 @@ static void stall_end(struct stall *stall) {
   note_turn(ingress, 0);
 }
 
+static const struct stall_ops stall_ops = {.queued_bytes = stall_queued_bytes, .end = stall_end};
+
 /* ---- events ---- */
 
 static void on_event(void *owner, struct tcp *tcp, unsigned events) {
@@ -502,14 +499,6 @@ static void on_timer(struct timer *timer, uint64_t now_ns) {
   note_turn(ingress, 0);
 }
 
-/* Connections of callers, the one that was just made included, on all workers. */
-static uint64_t callers_with_this(struct ingress_front *front) {
-  const struct proxy *proxy = front->proxy;
-  if (proxy->callers == NULL)
-    return front->connections.live;
-  return atomic_fetch_add_explicit(proxy->callers, 1, memory_order_relaxed) + (uint64_t)1;
-}
-
 static void on_accept(void *context, struct tcp *tcp) {
   struct ingress_front *front = context;
   struct proxy *proxy = front->proxy;
@@ -519,10 +508,7 @@ static void on_accept(void *context, struct tcp *tcp) {
     tcp_close(tcp, true, NULL, NULL);
     return;
   }
-  memset(ingress, 0, sizeof *ingress);
-  ingress->front = front;
-  ingress->proxy = proxy;
-  ingress->tcp = tcp;
+  *ingress = (struct ingress){.front = front, .proxy = proxy, .tcp = tcp};
   list_init(&ingress->node);
   stall_init(&ingress->stall);
   list_push(&front->all, &ingress->node);
@@ -531,7 +517,8 @@ static void on_accept(void *context, struct tcp *tcp) {
   http1_writer_open(&ingress->writer, &proxy->chunks);
   tcp_own(tcp, on_event, ingress);
   metrics_add(&proxy->metrics->connections_accepted, 1);
-  if (callers_with_this(front) > proxy->config->limits.connections && begin_exchange(ingress)) {
+  if (proxy_callers_with_one_more(proxy, front->connections.live) > proxy->config->limits.connections &&
+      begin_exchange(ingress)) {
     metrics_add(&proxy->metrics->connections_refused, 1);
     refuse(ingress, ERR_OVERLOADED);
     return;

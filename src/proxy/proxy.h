@@ -3,6 +3,7 @@
 #ifndef PTP_PROXY_PROXY_H
 #define PTP_PROXY_PROXY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -40,6 +41,11 @@ struct proxy {
   struct head_limits limits;
   struct log_rate refused_requests; /* lines about them in the access log */
   char loop_mark[LOOP_MARK_MAX];
+  /* Client mode: streams that requests wait for and that still callers are to give back, of all workers; and how the
+     session's worker tells the others. */
+  _Atomic uint32_t *streams_wanted, own_streams_wanted;
+  void (*wake_others)(void *context); /* NULL: there are none */
+  void *wake_context;
   _Atomic uint32_t *callers; /* connections of callers on all workers, when there are several */
   uint16_t worker, workers;  /* which one of how many: 0 of 1 when there is no other */
   bool server;
@@ -53,6 +59,13 @@ struct proxy {
 /* This worker's share of |burst| log lines of one kind, for log_rate_ok. */
 static inline unsigned proxy_log_burst(const struct proxy *proxy, unsigned burst) {
   return burst > proxy->workers ? burst / proxy->workers : 1;
+}
+
+/* Connections of callers on all workers, one that was just made included; |here|: those of this worker. */
+static inline uint64_t proxy_callers_with_one_more(struct proxy *proxy, uint64_t here) {
+  if (proxy->callers == NULL)
+    return here;
+  return atomic_fetch_add_explicit(proxy->callers, 1, memory_order_relaxed) + (uint64_t)1;
 }
 
 static inline uint64_t proxy_deadline(const struct proxy *proxy, uint64_t after_ms) {

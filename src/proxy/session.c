@@ -230,8 +230,6 @@ void sessions_ingest(struct sessions *sessions) {
   connector_follow(sessions);
   handle_ready(sessions);
   sessions_serve_waiting(sessions);
-  if (!sessions->proxy->server)
-    sessions_consider_yield(sessions);
 }
 
 /* Sends what the endpoint has to say to datagrams that belong to no connection. */

@@ -4,7 +4,7 @@
 
      session.c          datagrams in and out, timers, life and death of a session
      session_stream.c   stream <-> exchange, in both modes; requests that wait for a stream
-     session_yield.c    ends exchanges whose callers do not move when others wait for what they hold
+     session_yield.c    how many streams those who wait want from callers that do not move
      session_report.c   figures for the metrics and the admin endpoint
      connector.c        client: resolve, attempt, back-off */
 #ifndef PTP_PROXY_SESSION_H

@@ -66,9 +66,10 @@ struct sessions {
   uint32_t waiting_count;
   bool newest_next; /* whose turn it was last: the newest one's, not the oldest one's */
   struct timer wait_timer;
-  struct timer yield_timer; /* set while something has run out that still callers hold */
-  uint32_t promised;        /* streams of exchanges that were ended for those who wait, and that none has got yet */
-  struct log_rate yields;
+  struct timer yield_timer; /* set while requests wait */
+  uint32_t wanted;          /* streams: what proxy->streams_wanted was set to */
+  uint32_t promised;        /* of these: exchanges were ended for them, and no request has got them yet */
+  uint64_t promised_ns;     /* the last one */
   struct connector connector;
   struct log_rate handshake_failures;
   struct session_report report;
@@ -95,7 +96,7 @@ void sessions_serve_waiting(struct sessions *sessions);
 void sessions_fail_waiting(struct sessions *sessions, enum err reason);
 void sessions_on_wait_timer(struct timer *timer, uint64_t now_ns);
 
-/* session_yield.c: to be called when a request waits, and after bytes came. */
+/* session_yield.c: to be called when a request waits. */
 void sessions_consider_yield(struct sessions *sessions);
 void sessions_on_yield_timer(struct timer *timer, uint64_t now_ns);
 

@@ -39,6 +39,8 @@ void stalls_watch(struct stalls *stalls, uint64_t now_ns, uint64_t still_ns) {
       if (now_ns - stall->moved_ns < still_ns)
         break;
       stall->watched = true;
+      if (kind == STALL_READ)
+        stall->moved_ns = now_ns; /* who can tell? */
       stall->queued_bytes = queued_bytes(stalls, stall);
       list_remove(&stall->node);
       list_push(&stalls->watched[kind], &stall->node);

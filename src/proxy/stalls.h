@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/log.h"
+#include "base/timer.h"
 
 struct exchange;
 struct stall;
@@ -44,7 +46,9 @@ struct stall {
 struct stalls {
   struct list fresh[STALL_KINDS], watched[STALL_KINDS];
   const struct stall_ops *ops; /* static */
-  uint64_t leaving_bytes;      /* held by exchanges that were ended for others and are not yet buried */
+  struct timer timer;          /* yield.c: set while something has run out that still callers hold */
+  struct log_rate yields;
+  uint64_t leaving_bytes; /* held by exchanges that were ended for others and are not yet buried */
 };
 
 void stalls_init(struct stalls *stalls);

@@ -13,6 +13,7 @@
 #include "proxy/exchange.h"
 #include "proxy/ingress.h"
 #include "proxy/origin.h"
+#include "proxy/yield.h"
 #include "run/admin.h"
 #include "run/dispatcher.h"
 
@@ -158,6 +159,14 @@ static enum err open_all(struct worker *worker, struct tls_context *tls, char *r
   return err;
 }
 
+static void wake_others(void *context) {
+  const struct worker *worker = context;
+  for (unsigned i = 0; i < cluster_count(worker->cluster); i++) {
+    if (i != worker->index)
+      cluster_wake(worker->cluster, i);
+  }
+}
+
 enum err worker_open(struct worker **out, const struct config *config, struct tls_context *tls, struct cluster *cluster,
                      unsigned index, uint64_t now_ns, uint64_t wall_us, char *reason, size_t reason_size) {
   *out = NULL;
@@ -177,6 +186,9 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   proxy->worker = (uint16_t)index;
   proxy->workers = cluster != NULL ? (uint16_t)cluster_count(cluster) : 1;
   proxy->callers = cluster != NULL ? cluster_callers(cluster) : NULL;
+  proxy->streams_wanted = cluster != NULL ? cluster_streams_wanted(cluster) : &proxy->own_streams_wanted;
+  proxy->wake_others = cluster != NULL ? wake_others : NULL;
+  proxy->wake_context = worker;
   proxy->config = config;
   proxy->server = config->general.mode == MODE_SERVER;
   proxy->limits =
@@ -184,7 +196,7 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   loop_mark_make(proxy->loop_mark);
   list_init(&proxy->ready);
   list_init(&proxy->dead);
-  stalls_init(&proxy->stalls);
+  yield_open(proxy);
   timer_init(&worker->phase_timer, on_phase_timer);
   timer_init(&worker->measure_timer, on_measure_timer);
   worker->certificate_not_after_s = tls_context_not_after(tls);
@@ -227,6 +239,7 @@ void worker_close(struct worker *worker) {
   if (proxy->timers.heap != NULL) {
     timer_cancel(&proxy->timers, &worker->phase_timer);
     timer_cancel(&proxy->timers, &worker->measure_timer);
+    yield_close(proxy);
     timers_close(&proxy->timers);
   }
   if (proxy->chunks.spans.memory != NULL)
@@ -350,6 +363,8 @@ void worker_tick(struct worker *worker, uint64_t now_ns, uint64_t wall_us) {
     resolver_dispatch(proxy->resolver);
   if (worker->dispatcher != NULL)
     dispatcher_ingest(worker->dispatcher);
+  if (worker->front != NULL)
+    yield_consider(proxy);
   if (proxy->timers.heap != NULL)
     timers_expire(&proxy->timers, now_ns);
   exchange_pump(proxy);
