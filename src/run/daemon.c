@@ -63,8 +63,11 @@ static void report_tls(void *context, bool fatal, const char *text) {
     notify_status(&daemon->notify, "tls: %s", text);
 }
 
-/* The first worker's context has said it already. */
-static void report_nothing(void *context, bool fatal, const char *text) { (void)context, (void)fatal, (void)text; }
+/* The first worker's context has said it already, but for what has happened since. */
+static void report_tls_again(void *context, bool fatal, const char *text) {
+  if (fatal)
+    report_tls(context, fatal, text);
+}
 
 static void report_problem(void *context, bool fatal, const char *text) {
   (void)context;
@@ -158,7 +161,7 @@ static void tell(struct daemon *daemon) {
 static enum err open_tls(struct daemon *daemon, const struct config *config, struct tls_context **tls) {
   struct tls_settings settings = credentials_settings(config);
   for (unsigned i = 0; i < daemon->workers; i++) {
-    enum err err = tls_context_open(&tls[i], &settings, i == 0 ? report_tls : report_nothing, daemon);
+    enum err err = tls_context_open(&tls[i], &settings, i == 0 ? report_tls : report_tls_again, daemon);
     if (err == ERR_OK)
       continue;
     while (i > 0)
