@@ -165,7 +165,7 @@ def engine():
         imported = engine.podman("import", archive, BASE)
         if imported.returncode != 0:
             debian.not_tested(f"podman does not work here: {imported.stderr[-300:]}")
-        shutil.copytree(TOP / "build/deps", engine.directory / "deps")
+        shutil.copytree(TOP / "build/deps", engine.directory / "deps", ignore=shutil.ignore_patterns("work", "stage"))
         engine.ok(engine.buildah("bud", "--isolation=chroot", f"--build-arg=BASE={BASE}", f"--tag={TAG}",
                                  f"--volume={engine.directory}/deps:/source/build/deps",
                                  f"--file={TOOLS}/Containerfile", TOP))
