@@ -74,12 +74,23 @@ def lines_by_site(text):
     return kinds
 
 
-def test_storm(start_pair, identities, tmp_path, capsys):
+@pytest.fixture
+def started():
+    """Daemons that are to end with the test, whatever becomes of it."""
+    daemons = []
+    yield daemons
+    for daemon in daemons:
+        if not daemon.ended:
+            daemon.kill()
+
+
+def test_storm(start_pair, identities, tmp_path, capsys, started):
     """Malformed requests, clients with a wrong certificate and junk, all at once, as fast as this machine makes them:
     every kind of line is limited, what is held back is counted, and the requests of others are answered."""
     pair = start_pair(both={"log": {"access": True}}, client=admin(), server=admin())
     ends = pair.client, pair.server
     bad = bad_clients(pair, identities, tmp_path)
+    started.extend(bad)
     for end in ends:
         set_level(end, "info")
     before = [(len(end.text()), metrics(end)) for end in ends]
