@@ -21,7 +21,7 @@ import pytest
 from peers import TOP
 
 BINARY = Path(os.environ.get("PTPROXY", TOP / "build/release/ptproxy")).resolve()
-SANITIZED = BINARY.exists() and b"__asan_init" in BINARY.read_bytes()
+SANITIZED = BINARY.exists() and any(name in BINARY.read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 SLOW = 4 if SANITIZED else 1  # how much longer things may take
 GIGABYTE = 1 << 30 if not SANITIZED else 64 << 20
 STOP_SECONDS = 5 * SLOW
