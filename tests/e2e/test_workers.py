@@ -1,5 +1,5 @@
-"""Both ends with several workers: what one worker alone promises holds for all of them together, and a session stays with
-its worker wherever the network takes it."""
+"""Both ends with several workers: what one worker alone promises holds for all of them together, and a session stays
+with its worker wherever the network takes it."""
 
 import signal
 import threading
