@@ -51,6 +51,7 @@ static void receive_complete(struct ring_op *op, int32_t result, uint32_t flags)
 
 static void receive_arm(struct ring_hook *hook) {
   struct udp *udp = container_of(hook, struct udp, arm);
+  udp_listen(udp); /* its worker begins when all are open */
   if (udp->receive.inflight == 0 && udp->lent > 0)
     ring_recvmsg_multishot(udp->ring, &udp->receive, udp->fd, &udp->receive_message, udp->group.id);
 }

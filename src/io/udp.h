@@ -18,9 +18,9 @@ struct udp_config {
   struct address bind;                              /* local address; port 0: any */
   struct address connect;                           /* the peer, when the socket serves one only; len 0: unconnected */
   uint64_t receive_buffer_bytes, send_buffer_bytes; /* asked of the kernel (SO_RCVBUFFORCE, then SO_RCVBUF) */
-  /* Sockets of this process that share the port, and this one's number among them: they are opened in that order. The
-     kernel steers datagrams by the number that stands first in our connection IDs, new connections by their address.
-     0 or 1: it has the port to itself. */
+  /* Sockets of this process that share the port, and this one's number among them: they are opened in that order. Each
+     hears nothing before its ring waits for the first time; then the kernel steers datagrams by the number that stands
+     first in our connection IDs. 0 or 1: it has the port to itself. */
   uint16_t sharers, number;
 };
 

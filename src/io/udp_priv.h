@@ -50,6 +50,7 @@ struct udp {
   int family;
   bool connected, wildcard, closed;
   bool gso, gro, gso_told, refused;
+  bool deaf;        /* until udp_listen */
   uint32_t failing; /* sends that failed one after the other, but for refusals and packets too large */
   struct address local, remote;
   uint64_t receive_granted, send_granted;
@@ -75,6 +76,8 @@ struct udp {
 
 /* udp_send.c: prepares the slots, whose memory is at |buffers| and |pieces|. */
 void udp_slots_init(struct udp *udp, uint8_t *buffers, struct udp_piece *pieces);
+/* udp_socket.c: takes in what comes from now on. */
+void udp_listen(struct udp *udp);
 /* udp_socket.c: the socket with its options set, bound and connected; -1 with |what| failed and errno. */
 int udp_socket(struct udp *udp, const struct udp_config *config, const char **what);
 

@@ -77,25 +77,37 @@ static int bind_to(const struct udp *udp, const struct udp_config *config, int f
   return 0;
 }
 
-/* Which of the sharers gets a datagram (socket(7), SO_ATTACH_REUSEPORT_CBPF): the number in the connection ID that it
-   is for, so that a session stays where it is when its peer's address changes. Initial and 0-RTT packets carry an ID of
-   the client's choice: for those, and for a number that there is not, the kernel takes a hash of the addresses, which
-   retransmissions share (RFC 9000 sections 17.2, 17.3). */
-static bool steer(int fd) {
-  enum { LONG_HEADER = 0x80, LONG_TYPE = 0x30, HANDSHAKE = 0x20, SHORT_ID = 1, LONG_ID = 6, BY_HASH = 0xffff };
+/* Which of the |sharers| gets a datagram (socket(7), SO_ATTACH_REUSEPORT_CBPF): the number in the first two bytes of
+   the connection ID that it is for, so that a session stays where it is when its peer's address changes (RFC 9000
+   sections 17.2, 17.3). A client's first packets carry an ID of its own choice, the same for all of them: what is left
+   of the division is as good a number as any. */
+static bool steer(int fd, uint16_t sharers) {
+  enum { LONG_HEADER = 0x80, SHORT_ID = 1, LONG_ID = 6 };
   struct sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
       BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, LONG_HEADER, 2, 0),
       BPF_STMT(BPF_LD | BPF_H | BPF_ABS, SHORT_ID),
-      BPF_STMT(BPF_RET | BPF_A, 0),
-      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, LONG_TYPE),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, HANDSHAKE, 0, 2),
+      BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
       BPF_STMT(BPF_LD | BPF_H | BPF_ABS, LONG_ID),
+      BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, sharers),
       BPF_STMT(BPF_RET | BPF_A, 0),
-      BPF_STMT(BPF_RET | BPF_K, BY_HASH),
   };
   const struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter, sizeof filter) == 0;
+}
+
+/* What comes before all sharers are there could go to the wrong one; a client sends it again. */
+static bool deafen(int fd) {
+  struct sock_filter program[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+  const struct sock_fprog filter = {.len = 1, .filter = program};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0;
+}
+
+void udp_listen(struct udp *udp) {
+  int unused = 0;
+  if (udp->deaf)
+    must(setsockopt(udp->fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) == 0);
+  udp->deaf = false;
 }
 
 static int open_at(struct udp *udp, const struct udp_config *config, const struct address *bind_address,
@@ -109,11 +121,15 @@ static int open_at(struct udp *udp, const struct udp_config *config, const struc
   if (udp->family == AF_INET6)
     set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   set_options(udp, config, fd);
+  *what = "attach a filter to";
+  udp->deaf = config->sharers > 1;
+  if (udp->deaf && !deafen(fd))
+    goto failed;
   *what = "bind";
   if (bind_to(udp, config, fd, bind_address) != 0)
     goto failed;
   *what = "attach a filter to";
-  if (config->number == 1 && !steer(fd)) /* the second one makes them a group */
+  if (config->number == 1 && !steer(fd, config->sharers)) /* the second one makes them a group */
     goto failed;
   if (udp->connected) {
     udp->remote = config->connect;

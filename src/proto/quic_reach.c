@@ -53,8 +53,16 @@ void quic_reach_rest(ngtcp2_conn *ngtcp2, uint64_t now_ns) {
     ngtcp2->tx.pacing.next_ts = UINT64_MAX;
 }
 
+/* Credit that the peer may wait for: told as ngtcp2 does, streams at once, bytes by the quarter of the window. */
+static bool owes_credit(const ngtcp2_conn *ngtcp2) {
+  return ngtcp2->remote.bidi.unsent_max_streams > ngtcp2->remote.bidi.max_streams ||
+         ngtcp2->remote.uni.unsent_max_streams > ngtcp2->remote.uni.max_streams ||
+         ngtcp2->rx.window < 4 * (ngtcp2->rx.unsent_max_offset - ngtcp2->rx.max_offset);
+}
+
 bool quic_reach_queued(const ngtcp2_conn *ngtcp2) {
-  return !ngtcp2_pq_empty(&ngtcp2->tx.strmq) || ngtcp2->pktns.tx.frq != NULL || ngtcp2->pktns.rtb.probe_pkt_left > 0;
+  return !ngtcp2_pq_empty(&ngtcp2->tx.strmq) || ngtcp2->pktns.tx.frq != NULL || ngtcp2->pktns.rtb.probe_pkt_left > 0 ||
+         ngtcp2->pv != NULL || ngtcp2_ringbuf_len(&ngtcp2->rx.path_challenge.rb) > 0 || owes_credit(ngtcp2);
 }
 
 bool quic_reach_unacked(const ngtcp2_conn *ngtcp2) { return ngtcp2->pktns.acktr.first_unacked_ts != UINT64_MAX; }

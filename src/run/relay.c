@@ -1,7 +1,7 @@
 /* See relay.h. Mail, in the order in which it can come:
 
      outer -> inner   REQUEST  SPAN*  END  CREDIT*  INFORMED*  STOP  CANCEL  DONE
-     inner -> outer   INFORM*  HEAD  SPAN*  END  CREDIT*  STOP  FAIL  DETACH
+     inner -> outer   STARTED  INFORM*  HEAD  SPAN*  END  CREDIT*  STOP  FAIL  DETACH
 
    Who may hold a side: its exchange (as an end), its peer's list, mail on its way to it. DONE is the outer side's last
    word and DETACH the inner one's: after it, no mail is on its way to either. */
@@ -14,6 +14,7 @@
 
 enum kind {
   REQUEST = 1, /* data: the exchange; detail: it has no body */
+  STARTED,     /* the far end sends the request; told only when something else is told as well */
   INFORM,      /* data: a head, which stays until INFORMED */
   INFORMED,
   HEAD,   /* data: the exchange with the response head */
@@ -43,6 +44,7 @@ enum {
   HEARD_FAIL = 32,
   HEARD_CANCEL = 64,
   HEARD_DONE = 128,
+  TOLD_STARTED = 256,
 };
 
 /* What the outer side is to tell: side->tell. */
@@ -57,7 +59,8 @@ struct side {
   uint64_t granted;                     /* bytes of the flow that leaves here that may be sent, in all */
   uint64_t granted_told, released_told; /* of the flow that arrives here */
   uint16_t peer;
-  uint8_t tell, told;
+  uint16_t told;
+  uint8_t tell;
   uint8_t reason; /* enum err: of CANCEL; inner: why it was refused */
   bool outer;
 };
@@ -139,7 +142,6 @@ bool relay_begin(struct relays *relays, struct exchange *exchange, unsigned self
   relay->outer.tell = TELL_REQUEST;
   relays->peers[peer].outer_count++;
   exchange_attach(exchange, &outer_ops, &relay->outer);
-  exchange_sent(exchange);
   mark(&relay->outer);
   return true;
 }
@@ -234,6 +236,11 @@ static bool tell_outer(struct side *side, struct mailbox *mailbox) {
 
 static bool tell_head(struct side *side, struct mailbox *mailbox) {
   struct exchange *exchange = side->exchange;
+  if (exchange->state == EXCHANGE_FORWARDED && (side->told & TOLD_STARTED) == 0) {
+    if (!tell(side, mailbox, (struct mail){.kind = STARTED}))
+      return false;
+    side->told |= TOLD_STARTED;
+  }
   const struct head *head = exchange_informational(exchange);
   if (head != NULL && (side->told & TOLD_INFORM) == 0) {
     if (!tell(side, mailbox, (struct mail){.kind = INFORM, .data = head}))
@@ -327,6 +334,11 @@ static void hear_request(struct relays *relays, struct side *side, const struct 
   exchange_request(exchange);
 }
 
+static void hear_started(struct exchange *exchange) {
+  if (exchange->state == EXCHANGE_WAITING)
+    exchange_sent(exchange);
+}
+
 /* Passes on what was heard while no slot was free. */
 static void take_informational(struct side *side) {
   struct exchange *exchange = side->exchange;
@@ -335,6 +347,7 @@ static void take_informational(struct side *side) {
   struct head *slot = exchange_informational_slot(exchange);
   if (slot == NULL)
     return;
+  hear_started(exchange);
   if (exchange->state == EXCHANGE_FORWARDED && head_copy(slot, side->informational) == ERR_OK)
     exchange_inform(exchange);
   side->informational = NULL;
@@ -343,6 +356,7 @@ static void take_informational(struct side *side) {
 
 static void hear_head(struct side *side, const struct exchange *from) {
   struct exchange *exchange = side->exchange;
+  hear_started(exchange);
   if (exchange->state != EXCHANGE_FORWARDED)
     return;
   if (head_copy(&exchange->resp_head, &from->resp_head) != ERR_OK) {
@@ -422,6 +436,8 @@ static void outer_hear(struct relays *relays, struct side *side, const struct ma
     else if (mail->kind == CREDIT || mail->kind == STOP)
       hear_flow(side, mail);
     mark(side);
+  } else if (mail->kind == STARTED) {
+    hear_started(exchange);
   } else if (mail->kind == HEAD) {
     hear_head(side, mail->data);
   } else if (mail->kind == INFORM) {
@@ -446,7 +462,7 @@ static void inner_hear(struct side *side, const struct mail *mail) {
     side->told |= HEARD_CANCEL;
     exchange_fail(exchange, (enum err)mail->detail);
   } else if (mail->kind == INFORMED) {
-    side->told &= (uint8_t)~TOLD_INFORM;
+    side->told &= (uint16_t)~TOLD_INFORM;
     exchange_informed(exchange);
     mark(side);
   } else {
