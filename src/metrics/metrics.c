@@ -1,7 +1,6 @@
 #include "metrics/metrics.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/pool.h"
+#include "base/text.h"
 
 /* Upper bounds of the buckets of http_request_seconds, in microseconds: 1-2.5-5 from 100 us to 10 s, thinner later. */
 static const uint32_t bounds_us[METRICS_TIME_BUCKETS - 1] = {100,   250,    500,    1000,    2500,    5000,    10000,
@@ -52,66 +52,54 @@ void metrics_sum(struct metrics *sum, const struct metrics *metrics) {
 #include "metrics/metrics.tbl"
 }
 
-struct text {
-  char *out;
-  size_t size, len;
-  bool full;
-  const char *family; /* whose HELP and TYPE were written last */
+/* The text, and the family whose HELP and TYPE were written last. */
+struct page {
+  struct text text;
+  const char *family;
 };
 
-__attribute__((format(printf, 2, 3))) static void put(struct text *text, const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  int len = text->full ? -1 : vsnprintf(text->out + text->len, text->size - text->len, format, args);
-  va_end(args);
-  text->full = len < 0 || (size_t)len >= text->size - text->len;
-  if (!text->full)
-    text->len += (size_t)len;
-}
-
-static void put_family(struct text *text, const char *family, const char *type, const char *help) {
-  if (text->family != NULL && strcmp(text->family, family) == 0)
+static void put_family(struct page *page, const char *family, const char *type, const char *help) {
+  if (page->family != NULL && strcmp(page->family, family) == 0)
     return;
-  text->family = family;
-  put(text, "# HELP ptproxy_%s %s\n# TYPE ptproxy_%s %s\n", family, help, family, type);
-}
-
-static void put_seconds(struct text *text, unsigned long long ns) {
-  put(text, "%llu.%09llu\n", ns / NS_PER_S, ns % NS_PER_S);
+  page->family = family;
+  text_put(&page->text, "# HELP ptproxy_%s %s\n# TYPE ptproxy_%s %s\n", family, help, family, type);
 }
 
 enum kind { COUNTER, GAUGE, LARGEST, SECONDS };
 
-static void put_metric(struct text *text, enum kind kind, const char *family, const char *labels, const char *help,
+static void put_metric(struct page *page, enum kind kind, const char *family, const char *labels, const char *help,
                        uint64_t value) {
   if (kind == GAUGE && value > INT64_MAX) /* one half of a pair was seen, the other not yet */
     value = 0;
-  put_family(text, family, kind == COUNTER ? "counter" : "gauge", help);
-  put(text, labels[0] != '\0' ? "ptproxy_%s{%s} " : "ptproxy_%s%s ", family, labels);
+  put_family(page, family, kind == COUNTER ? "counter" : "gauge", help);
+  text_put(&page->text, labels[0] != '\0' ? "ptproxy_%s{%s} " : "ptproxy_%s%s ", family, labels);
   if (kind == SECONDS)
-    put_seconds(text, value);
+    text_put_seconds(&page->text, value);
   else
-    put(text, "%" PRIu64 "\n", value);
+    text_put(&page->text, "%" PRIu64, value);
+  text_put(&page->text, "\n");
 }
 
-static void put_by_err(struct text *text, const char *family, const char *help, const metric *figures) {
-  put_family(text, family, "counter", help);
+static void put_by_err(struct page *page, const char *family, const char *help, const metric *figures) {
+  put_family(page, family, "counter", help);
   for (int i = 0; i < ERR_COUNT; i++)
-    put(text, "ptproxy_%s{reason=\"%s\"} %" PRIu64 "\n", family, err_name((enum err)i), metrics_get(&figures[i]));
+    text_put(&page->text, "ptproxy_%s{reason=\"%s\"} %" PRIu64 "\n", family, err_name((enum err)i),
+             metrics_get(&figures[i]));
 }
 
-static void put_times(struct text *text, const struct metrics *sum) {
+static void put_times(struct page *page, const struct metrics *sum) {
   static const char family[] = "http_request_seconds";
   uint64_t count = 0;
-  put_family(text, family, "histogram", "Time from the end of a request's head to the end of its response.");
+  put_family(page, family, "histogram", "Time from the end of a request's head to the end of its response.");
   for (int i = 0; i < METRICS_TIME_BUCKETS; i++) {
     count += metrics_get(&sum->request_time_buckets[i]);
     if (i < METRICS_TIME_BUCKETS - 1)
-      put(text, "ptproxy_%s_bucket{le=\"%g\"} %" PRIu64 "\n", family, bounds_us[i] / 1e6, count);
+      text_put(&page->text, "ptproxy_%s_bucket{le=\"%g\"} %" PRIu64 "\n", family, bounds_us[i] / 1e6, count);
   }
-  put(text, "ptproxy_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nptproxy_%s_sum ", family, count, family);
-  put_seconds(text, metrics_get(&sum->request_time_ns));
-  put(text, "ptproxy_%s_count %" PRIu64 "\n", family, count);
+  text_put(&page->text, "ptproxy_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nptproxy_%s_sum ", family, count, family);
+  text_put_seconds(&page->text, metrics_get(&sum->request_time_ns));
+  text_put(&page->text, "\n");
+  text_put(&page->text, "ptproxy_%s_count %" PRIu64 "\n", family, count);
 }
 
 enum { POOL_NAMES_MAX = 64 };
@@ -136,7 +124,7 @@ static void pools_add(void *context, const struct pool *pool) {
   pools->figures[i][POOL_REFUSED] += pool->refused;
 }
 
-static void put_pools(struct text *text) {
+static void put_pools(struct page *page) {
   static const char *const families[POOL_FIGURES][3] = {
       [POOL_LIVE] = {"pool_live", "gauge", "Objects of a bounded pool that are in use."},
       [POOL_CAPACITY] = {"pool_capacity", "gauge", "Objects that a bounded pool has."},
@@ -145,20 +133,21 @@ static void put_pools(struct text *text) {
   struct pools pools = {.count = 0};
   pool_each(pools_add, &pools);
   for (size_t f = 0; f < POOL_FIGURES; f++) {
-    put_family(text, families[f][0], families[f][1], families[f][2]);
+    put_family(page, families[f][0], families[f][1], families[f][2]);
     for (size_t i = 0; i < pools.count; i++)
-      put(text, "ptproxy_%s{pool=\"%s\"} %" PRIu64 "\n", families[f][0], pools.names[i], pools.figures[i][f]);
+      text_put(&page->text, "ptproxy_%s{pool=\"%s\"} %" PRIu64 "\n", families[f][0], pools.names[i],
+               pools.figures[i][f]);
   }
 }
 
 size_t metrics_text(const struct metrics *sum, char *out, size_t size) {
-  struct text text = {.out = out, .size = size};
+  struct page page = {.text = {.out = out, .size = size}};
 #define METRIC(member, kind, family, labels, help)                                                                     \
-  put_metric(&text, kind, family, labels, help, metrics_get(&sum->member));
-#define METRIC_BY_ERR(member, family, help) put_by_err(&text, family, help, sum->member);
+  put_metric(&page, kind, family, labels, help, metrics_get(&sum->member));
+#define METRIC_BY_ERR(member, family, help) put_by_err(&page, family, help, sum->member);
 #include "metrics/metrics.tbl"
-  put_times(&text, sum);
-  put_metric(&text, COUNTER, "log_dropped_total", "", "Log lines that were not written.", log_dropped());
-  put_pools(&text);
-  return text.full ? 0 : text.len;
+  put_times(&page, sum);
+  put_metric(&page, COUNTER, "log_dropped_total", "", "Log lines that were not written.", log_dropped());
+  put_pools(&page);
+  return text_len(&page.text);
 }
