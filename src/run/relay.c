@@ -184,13 +184,16 @@ static bool tell_body(struct side *side, struct mailbox *mailbox) {
   return true;
 }
 
-/* What the consumer here has taken makes room for more; what it has released goes home. */
+/* What the consumer here has taken makes room for more; what it has released goes home: by steps, and the rest of it
+   when nothing is left here, since the window of a stream may be smaller than a step, and that of a session smaller
+   than a step for each of its streams. */
 static bool tell_credit(struct side *side, struct mailbox *mailbox) {
   const struct flow *flow = arriving(side);
   uint64_t limit = flow->pushed + flow_room(flow), released = flow->released - side->released_told;
   if (limit < side->granted_told)
     limit = side->granted_told; /* the account is full: nothing is taken back */
-  if (limit - side->granted_told >= CREDIT_STEP_BYTES || released >= CREDIT_STEP_BYTES) {
+  bool all = released > 0 && flow->released == flow->pushed;
+  if (limit - side->granted_told >= CREDIT_STEP_BYTES || released >= CREDIT_STEP_BYTES || all) {
     if (!tell(side, mailbox, (struct mail){.kind = CREDIT, .number = limit, .len = (uint32_t)released}))
       return false;
     side->granted_told = limit;
@@ -400,6 +403,8 @@ static void hear_end(struct side *side, const struct mail *mail) {
 static void hear_credit(struct side *side, const struct mail *mail) {
   side->granted = mail->number;
   flow_release(leaving(side), mail->len);
+  if (mail->len > 0)
+    wake_producer(side); /* a stream's window follows what is released */
   mark(side);
 }
 

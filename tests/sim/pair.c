@@ -8,20 +8,26 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/pool.h"
+#include "run/cluster.h"
 #include "run/credentials.h"
 #include "run/worker.h"
 #include "sim/actors.h"
 
 enum { CONFIG_BYTES = 4096, BUSY_TICKS_MAX = 20000, TROUBLES_MAX = 256, BUSY_NS = 2000 };
 
+struct seat {
+  struct worker *worker;
+  uint32_t busy_ticks;    /* one after the other, after which it said that there is more to do */
+  uint64_t busy_until_ns; /* when it goes on with that; UINT64_MAX: nothing to do */
+};
+
 struct end {
   struct config *config;
   struct tls_context *tls;
-  struct worker *worker;
+  struct cluster *cluster; /* NULL: one worker */
+  struct seat seats[HOST_WORKERS_MAX];
   uint64_t established, lost;
-  uint32_t busy_ticks;    /* one after the other, after which it said that there is more to do */
-  uint64_t busy_until_ns; /* when it goes on with that; UINT64_MAX: nothing to do */
-  enum worker_phase phase;
+  enum worker_phase phase; /* of the worker that is least far */
 };
 
 static struct end ends[HOSTS];
@@ -48,17 +54,23 @@ static void open_end(const struct scenario *scenario, int host) {
   char text[CONFIG_BYTES], reason[256];
   int len = scenario_config(scenario, host == HOST_SERVER, PTP_SIM_CERTS, text, sizeof text);
   must(len > 0 && (size_t)len < sizeof text);
-  *end = (struct end){.phase = WORKER_SERVING, .busy_until_ns = UINT64_MAX};
+  *end = (struct end){.phase = WORKER_SERVING};
   if (config_parse(text, (size_t)len, "sim", PTP_SIM_CERTS, report_config, NULL, &end->config) != ERR_OK)
     world_fail("the configuration is refused: %s", text);
   struct tls_settings settings = credentials_settings(end->config);
   if (tls_context_open(&end->tls, &settings, report_tls, NULL) != ERR_OK)
     world_fail("the certificates in %s are refused", PTP_SIM_CERTS);
-  world.current_host = host;
-  if (worker_open(&end->worker, end->config, end->tls, NULL, 0, world.now_ns, world_wall_us(), reason, sizeof reason) !=
-      ERR_OK)
-    world_fail("worker_open: %s", reason);
-  host_wake(host);
+  if (world.workers > 1 && cluster_open(&end->cluster, (unsigned)world.workers) != ERR_OK)
+    world_fail("cluster_open");
+  for (int i = 0; i < world.workers; i++) {
+    world.current_host = host;
+    world.current_worker = i;
+    end->seats[i].busy_until_ns = UINT64_MAX;
+    if (worker_open(&end->seats[i].worker, end->config, end->tls, end->cluster, (unsigned)i, world.now_ns,
+                    world_wall_us(), reason, sizeof reason) != ERR_OK)
+      world_fail("worker_open: %s", reason);
+    host_wake(host, i);
+  }
 }
 
 void pair_open(const struct scenario *scenario) {
@@ -93,10 +105,22 @@ static void follow_client(bool up) {
   }
 }
 
+static enum worker_phase phase_of(const struct end *end) {
+  enum worker_phase least = WORKER_DONE;
+  for (int i = 0; i < world.workers; i++) {
+    enum worker_phase phase = worker_phase(end->seats[i].worker);
+    least = phase < least ? phase : least;
+  }
+  return least;
+}
+
 static void follow(int host) {
   struct end *end = &ends[host];
-  struct session_report report;
-  worker_report(end->worker, &report);
+  struct session_report report = {0}, one;
+  for (int i = 0; i < world.workers; i++) {
+    worker_report(end->seats[i].worker, &one);
+    session_report_add(&report, &one);
+  }
   if (report.established != end->established || report.lost != end->lost) {
     trace(TRACE_SESSION, host, report.established, report.lost);
     if (report.lost != end->lost)
@@ -106,8 +130,8 @@ static void follow(int host) {
   }
   if (host == HOST_CLIENT)
     follow_client(report.up);
-  if (worker_phase(end->worker) != end->phase) {
-    end->phase = worker_phase(end->worker);
+  if (phase_of(end) != end->phase) {
+    end->phase = phase_of(end);
     trace(TRACE_PHASE, host, end->phase, 0);
   }
 }
@@ -125,38 +149,58 @@ bool pair_trouble(uint64_t from_ns, uint64_t to_ns) {
 
 /* --- the loop --- */
 
-static void tick(int host) {
+/* What it told the others wakes them: in this world nobody waits in worker_wait, where a mailbox would see to that. */
+static void wake_others(struct end *end, int host, int index) {
+  for (int i = 0; i < world.workers; i++) {
+    if (i == index)
+      continue;
+    struct mailbox *mailbox = cluster_mailbox(end->cluster, (unsigned)index, (unsigned)i);
+    if (mailbox_sleep(mailbox))
+      mailbox_awake(mailbox);
+    else
+      host_wake(host, i);
+  }
+}
+
+static void tick(int host, int index) {
   struct end *end = &ends[host];
-  world.hosts[host].tick_at_ns = UINT64_MAX;
-  worker_tick(end->worker, world.now_ns, world_wall_us());
-  worker_wait(end->worker, world.now_ns);
-  uint64_t due = worker_due(end->worker);
-  trace(TRACE_TICK, host, due, 0);
-  end->busy_ticks = due == 0 ? end->busy_ticks + 1 : 0;
-  end->busy_until_ns = due == 0 ? world.now_ns + (world.exact ? 0 : BUSY_NS) : UINT64_MAX;
-  if (end->busy_ticks > BUSY_TICKS_MAX)
-    world_fail("host %d is busy for ever", host);
+  struct seat *seat = &end->seats[index];
+  world.hosts[host].tick_at_ns[index] = UINT64_MAX;
+  worker_tick(seat->worker, world.now_ns, world_wall_us());
+  worker_wait(seat->worker, world.now_ns);
+  uint64_t due = worker_due(seat->worker);
+  trace(TRACE_TICK, host, due, (uint64_t)index);
+  seat->busy_ticks = due == 0 ? seat->busy_ticks + 1 : 0;
+  seat->busy_until_ns = due == 0 ? world.now_ns + (world.exact ? 0 : BUSY_NS) : UINT64_MAX;
+  if (seat->busy_ticks > BUSY_TICKS_MAX)
+    world_fail("worker %d of host %d is busy for ever", index, host);
+  wake_others(end, host, index);
   follow(host);
 }
 
-/* When this host's worker runs next. */
-static uint64_t next_tick(int host) {
-  struct end *end = &ends[host];
-  if (end->phase == WORKER_DONE)
+static bool seat_done(int host, int index) {
+  return ends[host].phase == WORKER_DONE || worker_phase(ends[host].seats[index].worker) == WORKER_DONE;
+}
+
+/* When this worker runs next. */
+static uint64_t next_tick(int host, int index) {
+  struct seat *seat = &ends[host].seats[index];
+  if (seat_done(host, index))
     return UINT64_MAX;
-  uint64_t due = worker_due(end->worker), completed = world.hosts[host].tick_at_ns;
+  uint64_t due = worker_due(seat->worker), completed = world.hosts[host].tick_at_ns[index];
   if (due == 0)
-    due = end->busy_until_ns != UINT64_MAX ? end->busy_until_ns : world.now_ns;
+    due = seat->busy_until_ns != UINT64_MAX ? seat->busy_until_ns : world.now_ns;
   due = due < completed ? due : completed;
   return due > world.now_ns ? due : world.now_ns;
 }
 
 /* The clock moves to the next event or tick; ticks of the same time run after the events, the client's first. */
 static bool step(uint64_t until_ns) {
-  uint64_t next[HOSTS], at_ns = world_next();
-  for (int host = 0; host < HOSTS; host++) {
-    next[host] = next_tick(host);
-    at_ns = next[host] < at_ns ? next[host] : at_ns;
+  uint64_t next[HOSTS][HOST_WORKERS_MAX], at_ns = world_next();
+  for (int k = 0; k < HOSTS * world.workers; k++) {
+    int host = k / world.workers, index = k % world.workers;
+    next[host][index] = next_tick(host, index);
+    at_ns = next[host][index] < at_ns ? next[host][index] : at_ns;
   }
   if (at_ns > until_ns) {
     if (until_ns > world.now_ns)
@@ -164,11 +208,12 @@ static bool step(uint64_t until_ns) {
     return false;
   }
   world_advance(at_ns);
-  for (int host = 0; host < HOSTS; host++) {
-    if (ends[host].phase == WORKER_DONE)
-      world.hosts[host].tick_at_ns = UINT64_MAX;
-    else if (next[host] <= world.now_ns || world.hosts[host].tick_at_ns <= world.now_ns)
-      tick(host);
+  for (int k = 0; k < HOSTS * world.workers; k++) {
+    int host = k / world.workers, index = k % world.workers;
+    if (seat_done(host, index))
+      world.hosts[host].tick_at_ns[index] = UINT64_MAX;
+    else if (next[host][index] <= world.now_ns || world.hosts[host].tick_at_ns[index] <= world.now_ns)
+      tick(host, index);
   }
   return true;
 }
@@ -193,10 +238,12 @@ static bool server_gone(void) { return ends[HOST_SERVER].phase == WORKER_DONE; }
 
 static void close_end(int host) {
   struct end *end = &ends[host];
-  worker_close(end->worker);
+  for (int i = world.workers - 1; i >= 0; i--)
+    worker_close(end->seats[i].worker);
+  cluster_close(end->cluster);
   tls_context_close(end->tls);
   config_free(end->config);
-  end->worker = NULL;
+  end->cluster = NULL;
 }
 
 void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns) {
@@ -204,8 +251,10 @@ void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns) {
   add_trouble(world.now_ns, world.now_ns);
   if (host == HOST_CLIENT)
     follow_client(false);
-  worker_abort(ends[host].worker);
-  host_wake(host);
+  for (int i = 0; i < world.workers; i++) {
+    worker_abort(ends[host].seats[i].worker);
+    host_wake(host, i);
+  }
   if (!pair_run(host == HOST_CLIENT ? client_gone : server_gone, world.now_ns + 5 * NS_PER_S))
     world_fail("host %d does not end within 5 s of being aborted", host);
   pair_run_until(world.now_ns + NS_PER_MS); /* its sends complete */
@@ -223,7 +272,8 @@ static void print_pool(void *context, const struct pool *pool) {
 }
 
 static void check_transient(void *context, const struct pool *pool) {
-  static const char *const transient[] = {"exchanges", "streams", "spans", "chunks_large", "chunks_small"};
+  static const char *const transient[] = {"exchanges",    "streams",      "spans",          "relays",
+                                          "chunks_large", "chunks_small", "chunks_borrowed"};
   bool *bad = context;
   for (size_t i = 0; i < sizeof transient / sizeof transient[0]; i++)
     *bad = *bad || (strcmp(pool->name, transient[i]) == 0 && pool->live > 0);
@@ -239,8 +289,10 @@ void pair_check_idle(void) {
 }
 
 void pair_drain(int host) {
-  worker_drain(ends[host].worker);
-  host_wake(host);
+  for (int i = 0; i < world.workers; i++) {
+    worker_drain(ends[host].seats[i].worker);
+    host_wake(host, i);
+  }
 }
 
 bool pair_drained(void) { return ends[HOST_CLIENT].phase == WORKER_DONE && ends[HOST_SERVER].phase == WORKER_DONE; }

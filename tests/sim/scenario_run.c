@@ -72,6 +72,7 @@ bool run_scenario(uint64_t seed) {
   struct scenario *scenario = calloc(1, sizeof *scenario);
   must(scenario != NULL);
   world_open(seed);
+  world.workers = seed % 2 == 0 ? 2 : seed % 5 == 0 ? 3 : 1;
   scenario_draw(scenario, seed);
   world.wake_ns = scenario->wake_ns;
   link_open(&scenario->link);
@@ -91,10 +92,10 @@ bool run_scenario(uint64_t seed) {
   }
   char summary[240];
   oracle_summary(scenario, summary, sizeof summary);
-  printf("seed %" PRIu64 "%s: hash %016" PRIx64 ", %" PRIu64 " events, %.1f s; %s%s, %s, %u clients; %s; %" PRIu64
-         " sessions lost\n",
-         seed, good ? "" : " FAILED", world.trace_hash, world.trace_count, (double)took_ns / 1e9, scenario->name,
-         scenario->events, scenario->congestion, scenario->clients, summary, pair_lost());
+  printf("seed %" PRIu64 "%s, %d workers: hash %016" PRIx64 ", %" PRIu64
+         " events, %.1f s; %s%s, %s, %u clients; %s; %" PRIu64 " sessions lost\n",
+         seed, good ? "" : " FAILED", world.workers, world.trace_hash, world.trace_count, (double)took_ns / 1e9,
+         scenario->name, scenario->events, scenario->congestion, scenario->clients, summary, pair_lost());
   clients_close();
   origin_script_close();
   wires_close();

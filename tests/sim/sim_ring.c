@@ -15,6 +15,7 @@ enum err ring_open(struct ring **out, struct chunks *chunks, char *reason, size_
     return ERR_NO_MEMORY;
   }
   ring->host = world.current_host;
+  ring->worker = world.current_worker;
   ring->chunks = chunks;
   list_init(&ring->udp_closed);
   list_init(&ring->tcp_listeners);
@@ -36,7 +37,7 @@ void ring_wait(struct ring *ring, uint64_t timeout_ns) {
     tcp_arm(ring->tcp);
 }
 
-void ring_wake(struct ring *ring) { host_wake(ring->host); }
+void ring_wake(struct ring *ring) { host_wake(ring->host, ring->worker); }
 
 const char *ring_describe(const struct ring *ring) { return ring->host == HOST_CLIENT ? "simulated A" : "simulated B"; }
 

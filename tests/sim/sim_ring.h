@@ -8,7 +8,7 @@
 struct tcp_stack;
 
 struct ring {
-  int host;
+  int host, worker;
   struct chunks *chunks;
   struct tcp_stack *tcp;     /* NULL before tcp_stack_open */
   struct list udp_closed;    /* sockets that wait for their last operation */

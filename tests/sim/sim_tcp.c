@@ -65,7 +65,7 @@ struct tcp_stack {
   struct list ready, dead, all, listeners;
 };
 
-static struct tcp_stack *stacks[HOSTS];
+static struct tcp_stack *stacks[HOSTS][HOST_WORKERS_MAX];
 
 /* --- events --- */
 
@@ -73,7 +73,7 @@ static void raise_event(struct tcp *tcp, unsigned events) {
   tcp->events |= (uint8_t)events;
   if (list_empty(&tcp->ready))
     list_push(&tcp->stack->ready, &tcp->ready);
-  host_wake(tcp->stack->ring->host);
+  ring_wake(tcp->stack->ring);
 }
 
 static void break_now(struct tcp *tcp, const char *why) {
@@ -94,7 +94,7 @@ static void die_if_idle(struct tcp *tcp) {
 
 /* An operation of a closed connection has come back, which ends the wait. */
 static void came_back(struct tcp *tcp) {
-  host_wake(tcp->stack->ring->host);
+  ring_wake(tcp->stack->ring);
   die_if_idle(tcp);
 }
 
@@ -357,9 +357,20 @@ struct tcp *tcp_connect(struct tcp_stack *stack, const struct address *address, 
   return tcp;
 }
 
+/* Of the workers that listen, one by lot: as the kernel does with the listeners of a port. */
+static struct tcp_stack *listening_stack(int host) {
+  struct tcp_stack *found[HOST_WORKERS_MAX];
+  size_t count = 0;
+  for (int i = 0; i < HOST_WORKERS_MAX; i++) {
+    if (stacks[host][i] != NULL && !list_empty(&stacks[host][i]->listeners))
+      found[count++] = stacks[host][i];
+  }
+  return count == 0 ? NULL : found[count == 1 ? 0 : rng_below(&world.tcp, count)];
+}
+
 bool tcp_wire_accept(struct wire *wire) {
-  struct tcp_stack *stack = stacks[wire->host];
-  if (stack == NULL || list_empty(&stack->listeners))
+  struct tcp_stack *stack = listening_stack(wire->host);
+  if (stack == NULL)
     return false;
   struct tcp *tcp = tcp_new(stack, TCP_ACCEPTED, wire);
   if (tcp == NULL)
@@ -367,7 +378,7 @@ bool tcp_wire_accept(struct wire *wire) {
   tcp->listener = container_of(stack->listeners.next, struct tcp_listener, node);
   tcp->listener->pending++;
   list_push(&stack->ready, &tcp->ready);
-  host_wake(wire->host);
+  ring_wake(stack->ring);
   return true;
 }
 
@@ -490,7 +501,7 @@ enum err tcp_stack_open(struct tcp_stack **out, struct ring *ring, struct chunks
   list_init(&stack->dead);
   list_init(&stack->all);
   list_init(&stack->listeners);
-  stacks[ring->host] = stack;
+  stacks[ring->host][ring->worker] = stack;
   ring->tcp = stack;
   *out = stack;
   return ERR_OK;
@@ -501,7 +512,7 @@ void tcp_stack_close(struct tcp_stack *stack) {
     return;
   must(list_empty(&stack->listeners) && list_empty(&stack->all));
   tcp_listeners_bury(stack->ring);
-  stacks[stack->ring->host] = NULL;
+  stacks[stack->ring->host][stack->ring->worker] = NULL;
   stack->ring->tcp = NULL;
   pool_close(&stack->pool);
   free(stack);

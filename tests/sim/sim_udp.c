@@ -35,6 +35,7 @@ struct udp {
   struct ring *ring;
   struct address local, remote;
   bool connected, closed, holding;
+  uint16_t sharers, number;
   uint64_t buffer_bytes, queued_bytes;
   struct list received;
   uint8_t train[CHUNK_LARGE_BYTES];
@@ -51,10 +52,24 @@ static struct udp *udp_of(struct list *node) { return container_of(node, struct 
 
 /* --- receiving --- */
 
+/* Which of |sharers| sockets the kernel gives a datagram to: the filter of src/io/udp_socket.c. */
+static unsigned steer(unsigned sharers, const struct address *from, const uint8_t *data, size_t len) {
+  bool long_header = (data[0] & 0x80) != 0, handshake = (data[0] & 0x30) == 0x20;
+  size_t at = long_header ? 6 : 1;
+  if ((!long_header || handshake) && len >= at + 2) {
+    unsigned number = (unsigned)data[at] << 8 | data[at + 1];
+    if (number < sharers)
+      return number;
+  }
+  return (unsigned)(mix64(address_port(from)) % sharers);
+}
+
 bool udp_arrive(int host, const struct address *from, const struct address *to, const uint8_t *data, size_t len) {
   for (struct list *node = sockets.next; node != &sockets; node = node->next) {
     struct udp *udp = udp_of(node);
     if (udp->ring->host != host || address_port(&udp->local) != address_port(to))
+      continue;
+    if (udp->sharers > 1 && steer(udp->sharers, from, data, len) != udp->number)
       continue;
     if (udp->connected && !address_equal(&udp->remote, from))
       return false;
@@ -68,7 +83,7 @@ bool udp_arrive(int host, const struct address *from, const struct address *to, 
     list_init(&received->node);
     list_push(&udp->received, &received->node);
     udp->queued_bytes += len;
-    host_wake(host);
+    ring_wake(udp->ring);
     return true;
   }
   return false;
@@ -143,7 +158,7 @@ static void send_over(void *context) {
     udp->counters.bytes_sent += len;
   }
   slot->busy = false;
-  host_wake(udp->ring->host);
+  ring_wake(udp->ring);
 }
 
 void udp_send(struct udp *udp, const struct address *local, const struct address *remote, size_t len,
@@ -186,6 +201,8 @@ enum err udp_open(struct udp **out, struct ring *ring, const struct udp_config *
   udp->ring = ring;
   udp->connected = config->connect.len > 0;
   udp->remote = config->connect;
+  udp->sharers = config->sharers;
+  udp->number = config->number;
   udp->buffer_bytes = config->receive_buffer_bytes;
   set_local(udp, config);
   list_init(&udp->received);

@@ -56,8 +56,9 @@ void world_open(uint64_t seed) {
   must(world.heap != NULL);
   rng_seed(&world.tcp, seed, 'T');
   rng_seed(&world.udp, seed, 'U');
-  for (int i = 0; i < HOSTS; i++)
-    world.hosts[i].tick_at_ns = UINT64_MAX;
+  world.workers = 1;
+  for (int i = 0; i < HOSTS * HOST_WORKERS_MAX; i++)
+    world.hosts[i / HOST_WORKERS_MAX].tick_at_ns[i % HOST_WORKERS_MAX] = UINT64_MAX;
   random_seed(mix64(seed) ^ 'P');
   trace(TRACE_SEED, 0, seed, 0);
 }
@@ -114,11 +115,11 @@ void world_advance(uint64_t now_ns) {
   world.now_ns = now_ns;
 }
 
-void host_wake(int host) {
-  struct host *which = &world.hosts[host];
+void host_wake(int host, int worker) {
+  uint64_t *tick_at_ns = &world.hosts[host].tick_at_ns[worker];
   uint64_t delay = world.wake_ns > 0 ? rng_below(&world.tcp, world.wake_ns) : 0;
-  if (world.now_ns + delay < which->tick_at_ns)
-    which->tick_at_ns = world.now_ns + delay;
+  if (world.now_ns + delay < *tick_at_ns)
+    *tick_at_ns = world.now_ns + delay;
 }
 
 uint64_t world_wall_us(void) {

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 
 enum host_name { HOST_CLIENT, HOST_SERVER, HOSTS };
+enum { HOST_WORKERS_MAX = 3 }; /* of each host */
 
 /* What the trace is made of; the names are in world.c. */
 enum trace_kind {
@@ -45,7 +46,7 @@ struct world_event {
 };
 
 struct host {
-  uint64_t tick_at_ns; /* when its worker looks at what completed; UINT64_MAX: nothing did */
+  uint64_t tick_at_ns[HOST_WORKERS_MAX]; /* when its worker looks at what completed; UINT64_MAX: nothing did */
 };
 
 struct world {
@@ -53,9 +54,10 @@ struct world {
   uint64_t seed;
   struct rng tcp, udp; /* what the replaced layer draws; the other parts have their own */
   struct host hosts[HOSTS];
-  uint64_t wake_ns; /* from a completion to the tick that sees it: 0 to this */
-  bool exact;       /* no random delays, no partial operations: for tests of time */
-  int current_host; /* whose ring is being opened */
+  uint64_t wake_ns;                 /* from a completion to the tick that sees it: 0 to this */
+  bool exact;                       /* no random delays, no partial operations: for tests of time */
+  int workers;                      /* of each host */
+  int current_host, current_worker; /* whose ring is being opened */
   struct world_event *heap;
   size_t event_count, event_capacity;
   uint64_t event_order;
@@ -77,8 +79,8 @@ static inline void world_after(uint64_t delay_ns, void (*run)(void *context), vo
 uint64_t world_next(void);
 /* Moves the clock and runs everything due by then. */
 void world_advance(uint64_t now_ns);
-/* Something completed for this host's worker. */
-void host_wake(int host);
+/* Something completed for this worker of the host. */
+void host_wake(int host, int worker);
 /* Microseconds since 1970 of the simulated now: always the same day, so that Date fields repeat. */
 uint64_t world_wall_us(void);
 

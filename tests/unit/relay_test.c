@@ -167,6 +167,29 @@ static void test_release_goes_home(void **state) {
   assert_int_equal(sites[0].proxy.chunks.borrowed.live, 0);
 }
 
+/* ... however little it is: the window of a stream may be smaller than what is worth a mail while more is on its way.
+   Who produces is told, since it is he who opens that window. */
+static void test_little_is_released_at_once(void **state) {
+  (void)state;
+  struct talk *talk = begin((struct talk){.req_len = MUCH, .resp_len = MUCH});
+  far_head(talk);
+  for (uint64_t sum = 1000; sum <= 5000; sum += 1000) {
+    assert_int_equal(near_send(talk, 1000) + far_send(talk, 1000), 2000);
+    sites_settle();
+    assert_int_equal(near_read(talk, ALL) + far_read(talk, ALL), 2000);
+    sites_settle();
+    talk->near_may_send = talk->far_may_send = false;
+    near_release(talk, ALL);
+    far_release(talk, ALL);
+    sites_settle();
+    assert_int_equal(talk->far->resp.released, sum);
+    assert_int_equal(talk->near->req.released, sum);
+    assert_true(talk->near_may_send && talk->far_may_send);
+  }
+  near_done(talk);
+  finish(talk);
+}
+
 static void test_more_informational_responses_than_slots(void **state) {
   (void)state;
   struct talk *talk = begin((struct talk){.resp_len = 10});
@@ -315,6 +338,10 @@ static void test_far_end_stops_the_request(void **state) {
   near_send(talk, ALL);
   sites_settle();
   far_read(talk, 100);
+  sites_settle();
+  near_send(talk, ALL);
+  sites_settle();
+  assert_false(talk->near_may_send);
   far_stop(talk);
   sites_settle();
   assert_int_equal(talk->near->req.end, FLOW_CANCELLED);
@@ -435,6 +462,7 @@ int main(void) {
       TEST(test_request_waits_for_its_taker),
       TEST(test_response_waits_for_its_taker),
       TEST(test_release_goes_home),
+      TEST(test_little_is_released_at_once),
       TEST(test_more_informational_responses_than_slots),
       TEST(test_informational_responses_wait),
       TEST(test_failure_before_the_head),
