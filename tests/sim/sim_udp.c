@@ -53,15 +53,9 @@ static struct udp *udp_of(struct list *node) { return container_of(node, struct 
 /* --- receiving --- */
 
 /* Which of |sharers| sockets the kernel gives a datagram to: the filter of src/io/udp_socket.c. */
-static unsigned steer(unsigned sharers, const struct address *from, const uint8_t *data, size_t len) {
-  bool long_header = (data[0] & 0x80) != 0, handshake = (data[0] & 0x30) == 0x20;
-  size_t at = long_header ? 6 : 1;
-  if ((!long_header || handshake) && len >= at + 2) {
-    unsigned number = (unsigned)data[at] << 8 | data[at + 1];
-    if (number < sharers)
-      return number;
-  }
-  return (unsigned)(mix64(address_port(from)) % sharers);
+static unsigned steer(unsigned sharers, const uint8_t *data, size_t len) {
+  size_t at = (data[0] & 0x80) != 0 ? 6 : 1;
+  return len < at + 2 ? 0 : ((unsigned)data[at] << 8 | data[at + 1]) % sharers;
 }
 
 bool udp_arrive(int host, const struct address *from, const struct address *to, const uint8_t *data, size_t len) {
@@ -69,7 +63,7 @@ bool udp_arrive(int host, const struct address *from, const struct address *to, 
     struct udp *udp = udp_of(node);
     if (udp->ring->host != host || address_port(&udp->local) != address_port(to))
       continue;
-    if (udp->sharers > 1 && steer(udp->sharers, from, data, len) != udp->number)
+    if (udp->sharers > 1 && steer(udp->sharers, data, len) != udp->number)
       continue;
     if (udp->connected && !address_equal(&udp->remote, from))
       return false;
