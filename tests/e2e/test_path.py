@@ -1,15 +1,17 @@
 """Two ends with an emulated link between them: where the kernel has a part in what a link does to a session. What is a
 matter of time alone is in tests/sim (sim --windows, --moves, --outages, --goodput)."""
 
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from harness import SLOW, wait_for
 from link_pair import LinkPair, needs_link
-from netns import ADDRESSES
+from netns import ADDRESSES, enter
 from payload import payload
-from scripted import ScriptedOrigin, stream_sha256
+from scripted import ScriptedOrigin, stream, stream_sha256
 
 pytestmark = needs_link
 BODY = 4 << 20
@@ -54,6 +56,53 @@ class Download:
 def one_session(pair):
     assert pair.link.stats()["handshakes"] == 1
     assert len(pair.client.connections()) == 1
+
+
+FORGED = """
+import socket, struct, sys
+here, there, port, peer_port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xffff) + (total >> 16)
+    return ~((total & 0xffff) + (total >> 16)) & 0xffff
+
+def ip(source, target, protocol, length):
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 1, 0x4000, 64, protocol, 0, socket.inet_aton(source),
+                       socket.inet_aton(target))
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+
+quoted = ip(here, there, 17, 1400) + struct.pack("!HHHH", port, peer_port, 1400, 0)
+icmp = struct.pack("!BBHHH", 3, 4, 0, 0, 68) + quoted
+icmp = icmp[:2] + struct.pack("!H", checksum(icmp)) + icmp[4:]
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+for _ in range(20):
+    raw.sendto(ip(there, here, 1, len(icmp)) + icmp, (here, 0))
+"""
+
+
+def icmp_errors(pair):
+    """ICMP messages of type 3 that the client's host has taken in."""
+    text = subprocess.run([*enter(pair.link.pid, "a"), "cat", "/proc/net/snmp"], capture_output=True, check=True).stdout
+    names, values = [line.split()[1:] for line in text.decode().splitlines() if line.startswith("Icmp:")]
+    return int(dict(zip(names, values))["InDestUnreachs"])
+
+
+def test_forged_size_is_not_believed(link_pair):
+    """"Fragmentation needed, 68 bytes", by anybody who can guess ports (RFC 8899 section 4.6)."""
+    pair = link_pair("delay=5")
+    pair.wait_packets(1472)
+    client, server = (pair.status(end)["sessions"][0] for end in ("client", "server"))
+    ports = [session["peer"].rsplit(":", 1)[1] for session in (server, client)]
+    download, before = Download(pair), icmp_errors(pair)
+    assert download.begun.wait(20 * SLOW)
+    subprocess.run([*enter(pair.link.pid, "a"), sys.executable, "-c", FORGED, ADDRESSES["a"], ADDRESSES["b"], *ports],
+                   check=True)
+    assert icmp_errors(pair) >= before + 20, "the kernel has seen them"
+    download.join()
+    assert stream_sha256(BODY).encode() in pair.request("POST", "/sink", stream(BODY)).body
+    assert pair.packet_bytes("client") == 1472
+    one_session(pair)
 
 
 @pytest.mark.parametrize("mtu, found", [(1280, 1252), (1400, 1372), (1500, 1472), (9000, 8952)])
