@@ -85,8 +85,9 @@ class Link:
                 raise LinkError(f"ip {line}: {done.stderr.strip()}")
 
     def answer(self):
-        ready, _, _ = select.select([self.process.stdout], [], [], ANSWER_SECONDS)
-        line = self.process.stdout.readline() if ready else ""
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(self.process.stdout, select.POLLIN)
+        line = self.process.stdout.readline() if poll.poll(ANSWER_SECONDS * 1000) else ""
         if not line:
             self.process.kill()
             raise LinkError(self.process.stderr.read().strip() or "the emulator does not answer")

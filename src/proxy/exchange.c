@@ -105,6 +105,8 @@ void exchange_attach(struct exchange *exchange, const struct exchange_ops *ops, 
 
 void exchange_sent(struct exchange *exchange) {
   set_state(exchange, EXCHANGE_ON_SENT);
+  if (exchange->relayed && exchange->req.end == FLOW_OPEN)
+    exchange_wake(exchange, WAKE_NEAR_INPUT); /* that its caller's body is waited for now is of interest there */
   exchange->forwarded_ns = exchange->proxy->now_ns;
 }
 

@@ -23,6 +23,14 @@
 
 struct exchange;
 
+/* Client mode: what has run out at the session's worker, and callers of all workers who do not move are to give back
+   (yield.h). */
+struct proxy_wishes {
+  _Atomic uint32_t streams;
+  _Atomic uint64_t bytes;       /* of payload, which is lent to the other workers */
+  _Atomic uint64_t bytes_given; /* by them */
+};
+
 struct proxy {
   const struct config *config; /* borrowed */
   uint64_t now_ns;             /* read once a tick */
@@ -41,10 +49,8 @@ struct proxy {
   struct head_limits limits;
   struct log_rate refused_requests; /* lines about them in the access log */
   char loop_mark[LOOP_MARK_MAX];
-  /* Client mode: streams that requests wait for and that still callers are to give back, of all workers; and how the
-     session's worker tells the others. */
-  _Atomic uint32_t *streams_wanted, own_streams_wanted;
-  void (*wake_others)(void *context); /* NULL: there are none */
+  struct proxy_wishes *wishes, own_wishes; /* of all workers; |own_wishes|: when there is one only */
+  void (*wake_others)(void *context);      /* NULL: there are none */
   void *wake_context;
   _Atomic uint32_t *callers; /* connections of callers on all workers, when there are several */
   uint16_t worker, workers;  /* which one of how many: 0 of 1 when there is no other */

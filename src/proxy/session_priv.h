@@ -69,7 +69,7 @@ struct sessions {
   struct timer yield_timer; /* set while requests wait */
   uint32_t wanted;          /* streams: what proxy->streams_wanted was set to */
   uint32_t promised;        /* of these: exchanges were ended for them, and no request has got them yet */
-  uint64_t promised_ns;     /* the last one */
+  uint64_t promised_ns;     /* the first of them */
   struct connector connector;
   struct log_rate handshake_failures;
   struct session_report report;

@@ -9,17 +9,17 @@
 enum {
   LOOK_MS = 100,
   STARVED_MS = 300,  /* a queue whose oldest has waited less is a burst */
-  PROMISE_MS = 1000, /* a stream that was given is here by then, or was none */
+  PROMISE_MS = 1000, /* streams that were given are here by then, or were none */
 };
 
 /* What was taken off the wish is promised, until a request has got it. */
 static void count_promises(struct sessions *sessions, uint64_t now_ns) {
-  uint32_t left = atomic_exchange_explicit(sessions->proxy->streams_wanted, 0, memory_order_relaxed);
+  uint32_t left = atomic_exchange_explicit(&sessions->proxy->wishes->streams, 0, memory_order_relaxed);
   uint32_t given = sessions->wanted > left ? sessions->wanted - left : 0;
-  if (given > 0)
-    sessions->promised_ns = now_ns;
   if (now_ns - sessions->promised_ns >= PROMISE_MS * NS_PER_MS)
     sessions->promised = 0;
+  if (sessions->promised == 0)
+    sessions->promised_ns = now_ns;
   sessions->promised += given;
   sessions->wanted = 0;
 }
@@ -36,7 +36,7 @@ void sessions_on_yield_timer(struct timer *timer, uint64_t now_ns) {
   struct proxy *proxy = sessions->proxy;
   count_promises(sessions, now_ns);
   sessions->wanted = wanted(sessions, now_ns);
-  atomic_store_explicit(proxy->streams_wanted, sessions->wanted, memory_order_relaxed);
+  atomic_store_explicit(&proxy->wishes->streams, sessions->wanted, memory_order_relaxed);
   if (sessions->wanted > 0 && proxy->wake_others != NULL)
     proxy->wake_others(proxy->wake_context);
   sessions_consider_yield(sessions);

@@ -48,7 +48,8 @@ struct stalls {
   const struct stall_ops *ops; /* static */
   struct timer timer;          /* yield.c: set while something has run out that still callers hold */
   struct log_rate yields;
-  uint64_t leaving_bytes; /* held by exchanges that were ended for others and are not yet buried */
+  uint64_t given_bytes, given_ns; /* by callers of other workers for this one's buffers, and since when */
+  uint64_t leaving_bytes;         /* held by exchanges that were ended for others and are not yet buried */
 };
 
 void stalls_init(struct stalls *stalls);

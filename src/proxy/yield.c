@@ -6,7 +6,8 @@
                thousands of such callers have passed through the streams before those who wait lose their patience.
      buffers   A pool is used up to SCARCE_PERCENT: callers that hold some and have been still for BUFFER_STILL_MS,
                until EASED_PERCENT are left. That is less time, as a fast link fills the rest within a second; then
-               whoever needs the next buffer would be cut, however fast he reads.
+               whoever needs the next buffer would be cut, however fast he reads. The session's worker lends the bytes
+   of responses to the others: what its own callers cannot give back it asks of theirs.
 
    Nobody is touched while there is enough of both. */
 #include "proxy/yield.h"
@@ -27,6 +28,7 @@ enum {
   EASED_PERCENT = 60,
   BUFFER_BYTES_MIN = 16384, /* whoever holds less does not help */
   YIELD_LOG_BURST = 5,
+  GIVEN_MS = 1000,
 };
 
 static uint64_t held_bytes(const struct exchange *exchange) { return exchange->resp.pushed - exchange->resp.released; }
@@ -64,9 +66,9 @@ static struct stall *longest_with_stream(struct proxy *proxy) {
 
 /* One of those that are wanted is this worker's to give; another may have given it meanwhile. */
 static bool take_wish(struct proxy *proxy) {
-  uint32_t wanted = atomic_load_explicit(proxy->streams_wanted, memory_order_relaxed);
+  uint32_t wanted = atomic_load_explicit(&proxy->wishes->streams, memory_order_relaxed);
   while (wanted > 0) {
-    if (atomic_compare_exchange_weak_explicit(proxy->streams_wanted, &wanted, wanted - 1, memory_order_relaxed,
+    if (atomic_compare_exchange_weak_explicit(&proxy->wishes->streams, &wanted, wanted - 1, memory_order_relaxed,
                                               memory_order_relaxed))
       return true;
   }
@@ -74,7 +76,7 @@ static bool take_wish(struct proxy *proxy) {
 }
 
 static bool streams_are_wanted(const struct proxy *proxy) {
-  return atomic_load_explicit(proxy->streams_wanted, memory_order_relaxed) > 0;
+  return atomic_load_explicit(&proxy->wishes->streams, memory_order_relaxed) > 0;
 }
 
 static void yield_streams(struct proxy *proxy) {
@@ -94,20 +96,58 @@ static uint64_t missing_bytes(const struct proxy *proxy) {
   uint64_t missing = 0;
   for (int size = 0; size < CHUNK_SIZES; size++)
     missing += chunks_excess(&proxy->chunks, (enum chunk_size)size, SCARCE_PERCENT, EASED_PERCENT);
-  return missing > proxy->stalls.leaving_bytes ? missing - proxy->stalls.leaving_bytes : 0;
+  uint64_t leaving = proxy->stalls.leaving_bytes + proxy->stalls.given_bytes;
+  return missing > leaving ? missing - leaving : 0;
+}
+
+static struct stall *longest_with_buffers(struct proxy *proxy) {
+  return stalls_longest(&proxy->stalls, STALL_READ, proxy->now_ns, BUFFER_STILL_MS * NS_PER_MS, holds_buffers);
 }
 
 static void yield_buffers(struct proxy *proxy) {
   struct stall *stall;
-  while (missing_bytes(proxy) > 0 && (stall = stalls_longest(&proxy->stalls, STALL_READ, proxy->now_ns,
-                                                             BUFFER_STILL_MS * NS_PER_MS, holds_buffers)) != NULL)
+  while (missing_bytes(proxy) > 0 && (stall = longest_with_buffers(proxy)) != NULL)
     end_exchange(proxy, stall, "the buffers run out");
+}
+
+/* ---- payload buffers that are lent ---- */
+
+static bool lends(const struct proxy *proxy) { return proxy->worker == 0; }
+
+static bool bytes_are_wanted(const struct proxy *proxy) {
+  return !lends(proxy) && atomic_load_explicit(&proxy->wishes->bytes, memory_order_relaxed) > 0;
+}
+
+/* What the others have given is back after GIVEN_MS at the latest, or does not come. */
+static void ask_for_buffers(struct proxy *proxy) {
+  struct stalls *stalls = &proxy->stalls;
+  uint64_t given = atomic_exchange_explicit(&proxy->wishes->bytes_given, 0, memory_order_relaxed);
+  if (proxy->now_ns - stalls->given_ns >= GIVEN_MS * NS_PER_MS)
+    stalls->given_bytes = 0;
+  if (stalls->given_bytes == 0)
+    stalls->given_ns = proxy->now_ns;
+  stalls->given_bytes += given;
+  uint64_t missing = missing_bytes(proxy);
+  atomic_store_explicit(&proxy->wishes->bytes, missing, memory_order_relaxed);
+  if (missing > 0)
+    proxy->wake_others(proxy->wake_context);
+}
+
+static void give_buffers(struct proxy *proxy) {
+  uint64_t wanted = atomic_exchange_explicit(&proxy->wishes->bytes, 0, memory_order_relaxed), given = 0;
+  struct stall *stall;
+  while (given < wanted && (stall = longest_with_buffers(proxy)) != NULL) {
+    given += held_bytes(stall->exchange);
+    end_exchange(proxy, stall, "the buffers run out");
+  }
+  atomic_fetch_add_explicit(&proxy->wishes->bytes_given, given, memory_order_relaxed);
 }
 
 /* ---- */
 
 void yield_consider(struct proxy *proxy) {
-  if (!timer_is_set(&proxy->stalls.timer) && (streams_are_wanted(proxy) || missing_bytes(proxy) > 0))
+  if (!timer_is_set(&proxy->stalls.timer) &&
+      (streams_are_wanted(proxy) || bytes_are_wanted(proxy) || missing_bytes(proxy) > 0))
     timer_set(&proxy->timers, &proxy->stalls.timer, proxy_deadline(proxy, LOOK_MS));
 }
 
@@ -115,6 +155,10 @@ static void on_timer(struct timer *timer, uint64_t now_ns) {
   struct proxy *proxy = container_of(timer, struct proxy, stalls.timer);
   stalls_watch(&proxy->stalls, now_ns, WATCH_MS * NS_PER_MS);
   yield_buffers(proxy);
+  if (lends(proxy) && proxy->wake_others != NULL)
+    ask_for_buffers(proxy);
+  else if (bytes_are_wanted(proxy))
+    give_buffers(proxy);
   yield_streams(proxy);
   yield_consider(proxy);
 }

@@ -32,7 +32,7 @@ struct cluster {
   struct mailbox **mailboxes; /* count x count: from, to; NULL from one to itself */
   struct member *members;
   _Alignas(APART) _Atomic uint32_t callers;
-  _Alignas(APART) _Atomic uint32_t streams_wanted; /* read in every tick, seldom written */
+  _Alignas(APART) struct proxy_wishes wishes; /* read in every tick, seldom written */
 };
 
 static bool open_mailboxes(struct cluster *cluster) {
@@ -161,7 +161,9 @@ uint32_t cluster_load(const struct cluster *cluster, unsigned index) {
 }
 
 _Atomic uint32_t *cluster_callers(struct cluster *cluster) { return &cluster->callers; }
-_Atomic uint32_t *cluster_streams_wanted(struct cluster *cluster) { return &cluster->streams_wanted; }
+struct proxy_wishes *cluster_wishes(struct cluster *cluster) {
+  return &cluster->wishes;
+}
 
 /* ---- what is told ---- */
 

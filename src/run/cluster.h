@@ -63,8 +63,7 @@ void cluster_set_load(struct cluster *cluster, unsigned index, uint32_t load);
 uint32_t cluster_load(const struct cluster *cluster, unsigned index);
 /* Connections of callers on all workers: proxy->callers. */
 _Atomic uint32_t *cluster_callers(struct cluster *cluster);
-/* proxy->streams_wanted. */
-_Atomic uint32_t *cluster_streams_wanted(struct cluster *cluster);
+struct proxy_wishes *cluster_wishes(struct cluster *cluster);
 
 void cluster_publish(struct cluster *cluster, unsigned index, const struct member_view *view);
 void cluster_look(struct cluster *cluster, unsigned index, struct member_view *view);

@@ -186,7 +186,7 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   proxy->worker = (uint16_t)index;
   proxy->workers = cluster != NULL ? (uint16_t)cluster_count(cluster) : 1;
   proxy->callers = cluster != NULL ? cluster_callers(cluster) : NULL;
-  proxy->streams_wanted = cluster != NULL ? cluster_streams_wanted(cluster) : &proxy->own_streams_wanted;
+  proxy->wishes = cluster != NULL ? cluster_wishes(cluster) : &proxy->own_wishes;
   proxy->wake_others = cluster != NULL ? wake_others : NULL;
   proxy->wake_context = worker;
   proxy->config = config;
