@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "proxy/session_priv.h"
 
-enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 100, REPEAT_MS = 100, MOVE_AGAIN_MS = 250 };
+enum { JITTER_PERCENT = 20, REFUSED_AGAIN_MS = 50, REPEAT_MS = 50, MOVE_AGAIN_MS = 250 };
 
 static void resolved(struct resolve_query *query);
 static void try_next(struct sessions *sessions);
