@@ -52,6 +52,8 @@ def test_figures_of_a_pair(pair):
     for _ in range(20):
         assert pair.request("GET", "/n/1000").status == 200
     for daemon in pair.client, pair.server:
+        # the session may be another worker's than the endpoint, which tells of it once a second
+        wait_for(lambda: status(daemon)["sessions"][0]["packets"]["received"] > 10)
         told = status(daemon)
         assert (told["state"], told["ready"], told["mode"], told["pid"]) == ("up", True, daemon.name, daemon.pid)
         assert told["link"]["open"] == 1 and told["link"]["established"] == 1
@@ -88,8 +90,8 @@ def test_what_is_in_flight(pair, script):
     thread.start()
     for daemon in pair.server, pair.client:
         wait_for(lambda: metrics(daemon)["ptproxy_http_requests_in_flight"] == 1)
-    assert metrics(pair.server)['ptproxy_origin_connections{state="active"}'] == 1
-    assert metrics(pair.client)["ptproxy_connections_open"] >= 1
+    wait_for(lambda: metrics(pair.server)['ptproxy_origin_connections{state="active"}'] == 1)
+    wait_for(lambda: metrics(pair.client)["ptproxy_connections_open"] >= 1)
     release.set()
     thread.join(10)
     for daemon in pair.server, pair.client:
