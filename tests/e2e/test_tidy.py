@@ -101,6 +101,14 @@ def test_refuses_other_formatting(tmp_path):
 
 
 def test_what_is_not_ours_is_not_looked_at(tmp_path):
-    for path in ("build/a.c", "tests/corpus/a", ".git/a"):
+    for path in ("build/a.c", "tests/corpus/a", ".git/a", "bench/report/memory.svg"):
         checkout(tmp_path, path, "\tTO" "DO ")
     assert tidy(tmp_path)[:2] == (0, [])
+
+
+def test_a_working_tree_beside_others(tmp_path):
+    """Its .git is a file that names a folder. What the bench left is not ours; the page that explains it is."""
+    checkout(tmp_path, ".git", "gitdir: /work/%s\n" % "main")
+    assert tidy(tmp_path)[:2] == (0, [])
+    status, lines, _ = tidy(checkout(tmp_path, "bench/report/README.md", "two  \n"))
+    assert status == 1 and lines == ["bench/report/README.md:1: white space at the end of the line"]
