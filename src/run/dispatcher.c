@@ -88,11 +88,11 @@ void dispatcher_ingest(struct dispatcher *dispatcher) {
 void dispatcher_emit(struct dispatcher *dispatcher) {
   dispatcher->blocked = false;
   for (unsigned i = 0; i < dispatcher->count; i++) {
-    if (i == dispatcher->index || list_empty(&dispatcher->relays.dirty[i]))
+    if (i == dispatcher->index || list_empty(&dispatcher->relays.peers[i].dirty))
       continue;
     struct mailbox *mailbox = cluster_mailbox(dispatcher->cluster, dispatcher->index, i);
     relay_tell(&dispatcher->relays, i, mailbox);
-    dispatcher->blocked = dispatcher->blocked || !list_empty(&dispatcher->relays.dirty[i]);
+    dispatcher->blocked = dispatcher->blocked || !list_empty(&dispatcher->relays.peers[i].dirty);
     if (mailbox_flush(mailbox)) {
       metrics_add(&dispatcher->proxy->metrics->worker_wakes, 1);
       cluster_wake(dispatcher->cluster, i);
@@ -103,7 +103,7 @@ void dispatcher_emit(struct dispatcher *dispatcher) {
 
 bool dispatcher_busy(const struct dispatcher *dispatcher) {
   for (unsigned i = 0; i < dispatcher->count; i++) {
-    if (!list_empty(&dispatcher->relays.dirty[i]))
+    if (!list_empty(&dispatcher->relays.peers[i].dirty))
       return true;
   }
   return false;

@@ -14,7 +14,7 @@
 
 enum kind {
   REQUEST = 1, /* data: the exchange; detail: it has no body */
-  STARTED,     /* the far end sends the request; told only when something else is told as well */
+  STARTED,     /* the far end sends the request */
   INFORM,      /* data: a head, which stays until INFORMED */
   INFORMED,
   HEAD,   /* data: the exchange with the response head */
@@ -80,7 +80,7 @@ static struct flow *arriving(const struct side *side) {
 
 static void mark(struct side *side) {
   if (list_empty(&side->dirty))
-    list_push(&side->relays->dirty[side->peer], &side->dirty);
+    list_push(&side->relays->peers[side->peer].dirty, &side->dirty);
 }
 
 /* Wakes who consumes what arrives here; who produces what leaves here. */
@@ -296,13 +296,13 @@ static bool tell_inner(struct side *side, struct mailbox *mailbox) {
 void relay_tell(struct relays *relays, unsigned peer, struct mailbox *mailbox) {
   struct list round, *node;
   list_init(&round);
-  list_splice(&round, &relays->dirty[peer]);
+  list_splice(&round, &relays->peers[peer].dirty);
   while ((node = list_pop(&round)) != NULL) {
     struct side *side = container_of(node, struct side, dirty);
     if (side->outer ? tell_outer(side, mailbox) : tell_inner(side, mailbox))
       continue;
     list_push(&round, &side->dirty); /* the mailbox is full: all of them wait */
-    list_splice(&relays->dirty[peer], &round);
+    list_splice(&relays->peers[peer].dirty, &round);
     return;
   }
 }
@@ -490,18 +490,16 @@ void relay_hear(struct relays *relays, unsigned peer, const struct mail *mail) {
 
 enum err relays_open(struct relays *relays, struct proxy *proxy, unsigned peers) {
   *relays = (struct relays){.proxy = proxy};
-  relays->dirty = calloc(peers, sizeof *relays->dirty);
   relays->peers = calloc(peers, sizeof *relays->peers);
-  if (relays->dirty == NULL || relays->peers == NULL)
-    return ERR_NO_MEMORY; /* relays_close frees the other */
+  if (relays->peers == NULL)
+    return ERR_NO_MEMORY;
   for (unsigned i = 0; i < peers; i++)
-    list_init(&relays->dirty[i]);
+    list_init(&relays->peers[i].dirty);
   static_assert(sizeof(struct relay) % APART == 0, "no relay shares a pair of lines with its neighbour");
   return pool_open(&relays->pool, "relays", sizeof(struct relay), EXCHANGES_MAX);
 }
 
 void relays_close(struct relays *relays) {
-  free(relays->dirty);
   free(relays->peers);
   if (relays->pool.memory != NULL)
     pool_close(&relays->pool);

@@ -28,9 +28,9 @@ struct relays {
   struct proxy *proxy;
   struct pool pool;     /* of those whose outer side is here */
   uint32_t inner_count; /* sides of others' relays that are here */
-  struct list *dirty;   /* by peer: sides that have something to tell it */
   struct relay_peer {
-    uint32_t outer_count; /* exchanges of this worker that the peer serves */
+    struct list dirty;    /* sides that have something to tell it */
+    uint32_t outer_count; /* exchanges of this worker that it serves */
   } * peers;
 };
 

@@ -349,7 +349,7 @@ void sites_close(void) {
     struct mail mail;
     assert_int_equal(mailbox_drain(sites[1 - i].out, &mail, 1), 0);
     for (int peer = 0; peer < SITES; peer++) {
-      assert_true(list_empty(&sites[i].relays.dirty[peer]));
+      assert_true(list_empty(&sites[i].relays.peers[peer].dirty));
       assert_int_equal(sites[i].relays.peers[peer].outer_count, 0);
     }
   }
