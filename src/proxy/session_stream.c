@@ -222,15 +222,21 @@ void sessions_serve_waiting(struct sessions *sessions) {
   set_wait_timer(sessions);
 }
 
+/* Nothing but the server's word that it has verified us is missing, which is a round trip behind: no reason for a 503. */
+static bool session_is_near(const struct sessions *sessions) {
+  const struct session *session = sessions->connector.session;
+  return session != NULL && session->state == SESSION_OPENING;
+}
+
 void sessions_route(void *router, struct exchange *exchange) {
   struct sessions *sessions = router;
   struct session *session = session_for_requests(sessions);
-  if (session == NULL) {
+  if (session == NULL && !session_is_near(sessions)) {
     exchange_fail(exchange, ERR_NO_TUNNEL);
     return;
   }
   enum err err = ERR_AGAIN;
-  if (list_empty(&sessions->waiting)) {
+  if (session != NULL && list_empty(&sessions->waiting)) {
     sessions->promised = 0; /* those for whom it was did not need it */
     err = begin(session, exchange);
   }

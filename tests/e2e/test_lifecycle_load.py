@@ -1,5 +1,6 @@
 """Either end is restarted under a load that does not wait for it. What may fail meanwhile is what the table of answers
-allows, and only then; and it works again within a round trip and 100 ms of the peer's return."""
+allows, and only then; and it works again soon. That this is within a round trip and 100 ms of the peer's return is
+tests/sim/restart.c's to see, where the time is exact."""
 
 import os
 import time

@@ -3,7 +3,7 @@
    sim --exact: the tests of virtual time.
    sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at.
    sim --windows: what the settings of `transport` do. sim --moves: paths that change. sim --outages: links that are
-   gone or bad. sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long
+   gone or bad. sim --restarts: ends that come back. sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long
    version. */
 #include <errno.h>
 #include <inttypes.h>
@@ -91,7 +91,7 @@ static int usage(void) {
   fprintf(stderr,
           "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS] | --windows | "
           "--moves |\n"
-          "       --outages | --hostile MEGABYTES TIMES\n",
+          "       --outages | --restarts | --hostile MEGABYTES TIMES\n",
           program);
   return 2;
 }
@@ -113,6 +113,8 @@ int main(int argc, char **argv) {
     good = run_windows();
   else if (argc == 2 && strcmp(argv[1], "--outages") == 0)
     good = run_outages();
+  else if (argc == 2 && strcmp(argv[1], "--restarts") == 0)
+    good = run_restarts();
   else if (argc == 4 && strcmp(argv[1], "--hostile") == 0)
     good = run_hostile(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
   else if (argc == 2 && strcmp(argv[1], "--goodput") == 0)

@@ -13,7 +13,7 @@
 #include "run/worker.h"
 #include "sim/actors.h"
 
-enum { CONFIG_BYTES = 4096, BUSY_TICKS_MAX = 20000, TROUBLES_MAX = 256, BUSY_NS = 2000 };
+enum { CONFIG_BYTES = 4096, BUSY_TICKS_MAX = 20000, TROUBLES_MAX = 256, BUSY_NS = 2000, END_S = 5 };
 
 struct seat {
   struct worker *worker;
@@ -231,7 +231,7 @@ void pair_run_until(uint64_t until_ns) {
     continue;
 }
 
-/* --- crashes --- */
+/* --- crashes and restarts --- */
 
 static bool client_gone(void) { return ends[HOST_CLIENT].phase == WORKER_DONE; }
 static bool server_gone(void) { return ends[HOST_SERVER].phase == WORKER_DONE; }
@@ -246,6 +246,19 @@ static void close_end(int host) {
   end->cluster = NULL;
 }
 
+/* It ends by itself, and is there again |down_ns| later. */
+static void reopen_end(const struct scenario *scenario, int host, uint64_t down_ns) {
+  if (!pair_run(host == HOST_CLIENT ? client_gone : server_gone, world.now_ns + END_S * NS_PER_S))
+    world_fail("host %d does not end within %d s", host, END_S);
+  pair_run_until(world.now_ns + NS_PER_MS); /* its sends complete */
+  if (host == HOST_CLIENT)
+    follow_client(false);
+  close_end(host);
+  pair_run_until(world.now_ns + down_ns);
+  link_mute(host, false);
+  open_end(scenario, host);
+}
+
 void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns) {
   link_mute(host, true);
   add_trouble(world.now_ns, world.now_ns);
@@ -255,13 +268,19 @@ void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns) {
     worker_abort(ends[host].seats[i].worker);
     host_wake(host, i);
   }
-  if (!pair_run(host == HOST_CLIENT ? client_gone : server_gone, world.now_ns + 5 * NS_PER_S))
-    world_fail("host %d does not end within 5 s of being aborted", host);
-  pair_run_until(world.now_ns + NS_PER_MS); /* its sends complete */
-  close_end(host);
-  pair_run_until(world.now_ns + down_ns);
-  link_mute(host, false);
-  open_end(scenario, host);
+  reopen_end(scenario, host, down_ns);
+}
+
+void pair_drain(int host) {
+  for (int i = 0; i < world.workers; i++) {
+    worker_drain(ends[host].seats[i].worker);
+    host_wake(host, i);
+  }
+}
+
+void pair_restart(const struct scenario *scenario, int host, uint64_t down_ns) {
+  pair_drain(host);
+  reopen_end(scenario, host, down_ns);
 }
 
 /* --- the end --- */
@@ -286,13 +305,6 @@ void pair_check_idle(void) {
     return;
   pool_each(print_pool, NULL);
   world_fail("something of exchanges is in use with nothing in flight");
-}
-
-void pair_drain(int host) {
-  for (int i = 0; i < world.workers; i++) {
-    worker_drain(ends[host].seats[i].worker);
-    host_wake(host, i);
-  }
 }
 
 bool pair_drained(void) { return ends[HOST_CLIENT].phase == WORKER_DONE && ends[HOST_SERVER].phase == WORKER_DONE; }

@@ -23,6 +23,8 @@ void pair_check_idle(void);
 /* The worker is gone as if it was killed: its connections are reset, its peer hears nothing. It is opened again after
    |down_ns|. */
 void pair_crash(const struct scenario *scenario, int host, uint64_t down_ns);
+/* The same by a graceful stop, which may take as long as the exchanges in flight. */
+void pair_restart(const struct scenario *scenario, int host, uint64_t down_ns);
 void pair_drain(int host);
 bool pair_drained(void);
 /* After both are WORKER_DONE: checks that all pools are empty and closes them. */

@@ -18,6 +18,8 @@ bool run_goodput_short(void);
 bool run_windows(void);
 /* moves.c: paths that change under a session. */
 bool run_moves(void);
+/* restart.c: either end is stopped or killed and comes back, under a constant load. */
+bool run_restarts(void);
 /* outage.c: links that are gone or bad; and |times| downloads over one that is very bad. */
 bool run_outages(void);
 bool run_hostile(uint64_t megabytes, uint64_t times);
