@@ -222,7 +222,7 @@ void sessions_serve_waiting(struct sessions *sessions) {
   set_wait_timer(sessions);
 }
 
-/* Nothing but the server's word that it has verified us is missing, which is a round trip behind: no reason for a 503. */
+/* Only the server's word that it has verified us is missing, which is a round trip behind: no reason for a 503. */
 static bool session_is_near(const struct sessions *sessions) {
   const struct session *session = sessions->connector.session;
   return session != NULL && session->state == SESSION_OPENING;

@@ -3,8 +3,8 @@
    sim --exact: the tests of virtual time.
    sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at.
    sim --windows: what the settings of `transport` do. sim --moves: paths that change. sim --outages: links that are
-   gone or bad. sim --restarts: ends that come back. sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long
-   version. */
+   gone or bad. sim --restarts: ends that come back. sim --hostile MEGABYTES TIMES: downloads over 10 % loss,
+   reordering, duplicates; 100 10 is the long version. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
