@@ -1,6 +1,8 @@
 """What is measured on links: a place between two namespaces (bench/link), and what users wait for there."""
 
+import contextlib
 import dataclasses
+import threading
 import time
 import zlib
 
@@ -16,11 +18,13 @@ CONGESTION = ["bbr", "cubic"]
 LOSSES = [0, 0.5, 2, 5, 10]  # per cent; on the link "lossy" with its own loss replaced
 BLACKOUT_SECONDS = 3.0
 AFTER_BLACKOUT_SECONDS = 5.0
+# Of a transfer with a blackout in it: left out, then counted before and after it.
+CUT_SKIP_SECONDS, BEFORE_CUT_SECONDS, AFTER_CUT_SECONDS = 1.0, 1.0, 4.0
 # (up to so many Mbit/s, transfers last this part of what a load on loopback does)
 TRANSFER_SHARES = [(50, 2.5), (100, 1.5), (200, 0.8), (float("inf"), 0.3)]
 LOSS_THAT_SHOWS, OPENED_OFTEN = 0.5, 5  # per cent: half of the responses of 100 KB lose a packet then
 JUDGED = ("lossy", "far")  # the links that goals are about
-GIVE_UP_SECONDS = 8.0  # a hundred responses at once, whatever they would need
+GIVE_UP_SECONDS = 8.0  # a hundred responses at once, for each second of a load but at least one
 CPU_SHARE_MAX = 0.9  # of a core, for the emulator
 PUNCTUAL_RTT = 0.002  # below it the emulator waits awake: 50 us more would be seen
 SETTLE_SECONDS = 0.3
@@ -46,6 +50,11 @@ class Line:
         with Link(profile) as link:
             settings = link.stats()["ab"]["settings"]
         return cls(profile, 2 * settings["delay"] / 1000, settings["rate"], settings["loss"])
+
+    @property
+    def cut(self):
+        """Whether blackouts are its nature."""
+        return self.name == "blackout"
 
     @property
     def bdp(self):
@@ -74,7 +83,7 @@ class LinkPlace:
     def __init__(self, line):
         self.line, self.name, self.rtt = line, line.name, line.rtt
         # The profile's own blackouts come at times that no measurement knows; they are ordered instead.
-        still = "blackout_ms=0 blackout_every_ms=0" if line.name == "blackout" else ""
+        still = "blackout_ms=0 blackout_every_ms=0" if line.cut else ""
         self.link = Link(line.name, still, options=() if line.rtt < PUNCTUAL_RTT else ("--spin-us", "0"))
         self.files = line.files
         self.tuning = {"initial_window": max(14720, line.bdp), "initial_rtt": max(1, round(self.rtt * 1000))}
@@ -125,9 +134,11 @@ class LinkPlace:
         """How the emulator and the machine did in the measurement."""
         before, ticks = begun
         now = self.link.stats()
+        carried = sum(now[way]["delivered_bytes"] - before[way]["delivered_bytes"] for way in ("ab", "ba"))
         busy, seconds = (use(now) - use(before) for use in (lambda stats: stats["cpu_seconds"] - stats["spin_seconds"],
                                                             lambda stats: stats["seconds"]))
         return {"link_late_p99_us": now["late_us"]["p99"], "link_cpu_share": busy / seconds,
+                "link_mbit": 8 * carried / seconds / 1e6,
                 "machine_busy": cpu.machine_busy(ticks, cpu.machine_ticks()),
                 "link_saturated": int(busy / seconds > CPU_SHARE_MAX or unwanted(now) > unwanted(before))}
 
@@ -136,13 +147,13 @@ class LinkPlace:
 
 
 def variants(kinds, quick=False):
-    """TCP's pairs once with each algorithm, a caller without proxies with what the kernel takes by itself; ptproxy also
-    as it is without a hint about the link. A quick run has only what decides."""
+    """What goes over TCP once with each algorithm; ptproxy also as it is without a hint about the link. A quick run has
+    only what decides."""
     for kind in kinds:
         if quick and kind.name == "direct":
             continue
         if kind.tcp:
-            for name in CONGESTION if kind.suffix else CONGESTION[-1:]:
+            for name in CONGESTION:
                 yield dataclasses.replace(kind, name=f"{kind.name}-{name}", base=kind.program, congestion=name)
         else:
             yield kind
@@ -260,6 +271,27 @@ def after_blackout(system):
             "errors": len(answers) - len(done)}
 
 
+@contextlib.contextmanager
+def blackout(link, after):
+    """One that begins in so many seconds; it is over when this ends."""
+    timer = threading.Timer(after, link.command, [f"down {BLACKOUT_SECONDS * 1000:.0f}"])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        link.command("down 0")
+
+
+def cut(measure):
+    """The same transfer with a blackout in it, after what is left out and a second more."""
+    def measure_it(system):
+        with blackout(system.place.link, CUT_SKIP_SECONDS + BEFORE_CUT_SECONDS):
+            return measure(system)
+    return measure_it
+
+
 # All of them
 
 
@@ -272,9 +304,10 @@ def shown_many(*what):
             for name in ("total_p50_ms", "total_p99_ms", "first_p50_ms", "first_p99_ms", "late", "errors")]
 
 
-def waited_for(line):
+def waited_for(line, seconds):
     """Scenarios of responses, each from a fresh start of both proxies. What takes several times as long as the link
-    needs is given up."""
+    needs is given up, and a hundred at once after a time that grows with `seconds`."""
+    give_up = GIVE_UP_SECONDS * max(1, seconds)
     start, trip = SETTLE_SECONDS + RESTART_SECONDS + 3 * line.rtt, line.rtt
     often, judged = OPENED_OFTEN if line.loss >= LOSS_THAT_SHOWS else 1, line.name in JUDGED
     for size in ("1k", "100k", "1m"):
@@ -282,11 +315,11 @@ def waited_for(line):
         yield Scenario(f"response-{size}", f"{title}, the first since the start and the fourth",
                        responses(size, 8 + 10 * trip + 5 * ideal), 13 * trip + 4 * ideal, shown("cold", "warm"),
                        prepare=fresh, prepare_seconds=start)
-        patience = min(3 + 10 * trip + 1.5 * ideal_100, GIVE_UP_SECONDS)
+        patience = min(3 + 10 * trip + 1.5 * ideal_100, give_up)
         yield Scenario(f"response-{size}-c100", f"{title}, 100 at once, the first since the start and the second",
                        responses_at_once(size, 100, patience), min(8 * trip + 2.5 * ideal_100, 2 * patience),
                        shown_many("cold", "warm"), prepare=fresh, prepare_seconds=start,
-                       mbit=line.mbit if size != "1k" else 5, rounds=1 if size == "1m" else 0)
+                       mbit=line.mbit if size != "1k" else 5)
     yield Scenario("opened-100k", "100 KB, the first in a tunnel that is up and silent",
                    opened("100k", 8 + 10 * trip), 4 * trip, shown("opened"), prepare=fresh_and_open,
                    prepare_seconds=start + 3 * trip, quick=True, repeats=often, judged=judged)
@@ -297,19 +330,23 @@ def waited_for(line):
 
 def transfers(line, seconds):
     """The first part of a transfer is left out; the rest lasts 5 round trips at least. What fast links carry in that
-    time is much, and little to wait for."""
+    time is much, and little to wait for. On the link that has blackouts, one falls into each."""
     share = next(share for mbit, share in TRANSFER_SHARES if line.mbit <= mbit)
     long = max(share * seconds, 5 * line.rtt)
-    skip = long / 3
-    usual = {"prepare": awake, "prepare_seconds": SETTLE_SECONDS + line.rtt, "mbit": line.mbit}
+    skip, patience, wrap = long / 3, 4 + 8 * line.rtt, lambda measure: measure
+    if line.cut:
+        long = BEFORE_CUT_SECONDS + BLACKOUT_SECONDS + AFTER_CUT_SECONDS
+        skip, patience, wrap = CUT_SKIP_SECONDS, patience + BLACKOUT_SECONDS, cut
+    filled = 1 - line.cut * BLACKOUT_SECONDS / (skip + long)
+    usual = {"prepare": awake, "prepare_seconds": SETTLE_SECONDS + line.rtt, "mbit": filled * line.mbit}
     for count in (1, 10):
-        yield Scenario(f"down-{count}", f"goodput, downloads: {count}", goodput_down(count, skip, long), skip + long,
-                       ["mbit_s"], judged=count == 1 and line.name == "lossy", **usual)
-        yield Scenario(f"up-{count}", f"goodput, uploads: {count}", goodput_up(count, skip, long), skip + long,
-                       ["mbit_s"], **usual)
-    yield Scenario("beside", "1 KB beside a download", small_beside_bulk(skip + long), skip + long,
-                   ["small_total_p50_ms", "small_total_p99_ms", "small_errors", "mbit_s"], **usual)
-    yield Scenario("many-10k", "10 KB, 50 at once", many("10k", 50, long, 4 + 8 * line.rtt), long + 2 * line.rtt,
+        yield Scenario(f"down-{count}", f"goodput, downloads: {count}", wrap(goodput_down(count, skip, long)),
+                       skip + long, ["mbit_s"], judged=count == 1 and line.name == "lossy", **usual)
+        yield Scenario(f"up-{count}", f"goodput, uploads: {count}", wrap(goodput_up(count, skip, long)),
+                       skip + long, ["mbit_s"], **usual)
+    yield Scenario("beside", "1 KB beside a download", wrap(small_beside_bulk(skip + long)),
+                   skip + long, ["small_total_p50_ms", "small_total_p99_ms", "small_errors", "mbit_s"], **usual)
+    yield Scenario("many-10k", "10 KB, 50 at once", wrap(many("10k", 50, long, patience)), long + 2 * line.rtt,
                    shown_many("many"), judged=line.name == "lossy", **usual)
     if line.name == "lossy":
         for loss in LOSSES:
@@ -319,10 +356,9 @@ def transfers(line, seconds):
 
 def on_links(line, seconds):
     """The scenarios of one link. `seconds`: what a load on loopback would take."""
-    if line.name == "blackout":
+    if line.cut:
         yield Scenario("blackout", f"{BLACKOUT_SECONDS:.0f} s without the link", after_blackout,
                        1 + BLACKOUT_SECONDS + AFTER_BLACKOUT_SECONDS, ["recovery_ms", "answers_after", "errors"],
                        prepare=awake, prepare_seconds=SETTLE_SECONDS + line.rtt)
-        return
-    yield from waited_for(line)
+    yield from waited_for(line, seconds)
     yield from transfers(line, seconds)

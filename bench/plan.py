@@ -12,6 +12,7 @@ START_SECONDS = 1.2  # to start a system
 WARM_UP_SECONDS = 1.2
 LOADS_MAX = 200.0  # Mbit/s of links at the same time for each core: all that is needed for it keeps most of it busy
 JUDGED_MAX = 50.0  # the same, where goals are about single ms
+FILLED = 0.6  # of what the link could; known from the second round on
 INFLATION = 1.25  # of links that run at the same time: they wait for one another
 SECONDS_MIN, SECONDS_MAX = 0.3, 10.0
 
@@ -27,23 +28,19 @@ class Part:
     scenarios: list
     warm_up: bool = False
 
-    @staticmethod
-    def times(scenario, rounds):
-        return min(rounds, scenario.rounds or rounds)
-
     def each(self, rounds):
         """Seconds for one system."""
         warm = rounds * (WARM_UP_SECONDS + scenarios.OVERHEAD_SECONDS) if self.warm_up else 0
-        return START_SECONDS + warm + sum(self.times(one, rounds) * one.repeats * (one.prepare_seconds + one.seconds)
-                                          for one in self.scenarios)
+        return START_SECONDS + warm + rounds * sum(one.repeats * (one.prepare_seconds + one.seconds)
+                                                   for one in self.scenarios)
 
     def seconds(self, rounds):
         return len(self.kinds) * self.each(rounds)
 
     def megabits(self, rounds, capacity):
-        """What its scenarios may take of links, for one system."""
-        return sum(self.times(one, rounds) * one.repeats * one.seconds * min(one.mbit, capacity)
-                   for one in self.scenarios)
+        """What its scenarios take of links, for one system."""
+        once = sum(one.repeats * one.seconds * min(one.mbit, capacity) for one in self.scenarios)
+        return (1 + FILLED * (rounds - 1)) * once
 
     def lanes(self, count):
         """Parts of the same name with a share of the systems each, which can run at the same time. Neighbours, which

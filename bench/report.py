@@ -3,11 +3,13 @@
 import json
 import re
 
+import curves
 import goals
 from plan import clock
 from processes import say
 from stats import summarise, tabulate
 from systems import KINDS, REFERENCES
+from tables import cell, number, share, table
 
 UNITS = {
     "cpu_us_request": "CPU us/request", "cpu_us_request_client": "client", "cpu_us_request_server": "server",
@@ -40,23 +42,6 @@ LINK_HEADLINES = [
     ("beside", "small_total_p99_ms", "p99 of 1 KB beside a download, ms"),
     ("blackout", "recovery_ms", "first response after 3 s of blackout, ms"),
 ]
-
-
-def number(value):
-    """Three digits that count."""
-    if value == 0:
-        return "0"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def cell(row):
-    return f"{number(row['median'])} ±{row['spread']:.0f}%" if row["n"] > 1 else number(row["median"])
-
-
-def table(heads, rows):
-    """Markdown; the first column is text."""
-    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def unit(figure):
@@ -117,7 +102,7 @@ def summary_table(rows, place, headlines):
         ours = found.get(mine)
         ratios = [ours["to"].get(name) if ours else None for name in to]
         body.append([words, *(cell(row) if row else "" for row in found.values()),
-                     *(f"{ratio['median']:.2f} ±{ratio['spread']:.0f}%" if ratio else "" for ratio in ratios)])
+                     *(share(ratio) for ratio in ratios)])
     return table([place, *systems, *(f"ptproxy / {name}" for name in to)], body) if body else []
 
 
@@ -227,6 +212,8 @@ def markdown(results, rows, plots):
     for place in rows.places():
         lines = summary_table(rows, place, LOOPBACK_HEADLINES if place == "loopback" else LINK_HEADLINES)
         yield from [*lines, ""] if lines else []
+    for title, lines in curves.measured(rows):
+        yield from [f"## {title}", "", *lines, ""]
     yield from faults(results)
     for plot in plots:
         yield f"![{plot}]({plot})"

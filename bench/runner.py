@@ -23,6 +23,7 @@ from processes import TOP, BenchError, Caller, say
 
 SHOW_SECONDS = 5  # between two lines of progress
 LINK_LIGHTEST = 5.0  # Mbit/s that a measurement on a link counts as, at least
+LINK_RESERVE = 1.3  # the next time a system does not take more of the link than this part of the last
 
 
 def available(names):
@@ -204,13 +205,13 @@ def warm_up(started):
             load.wrk(system.place, system.address, scenarios.CONCURRENCY[-1], WARM_UP_SECONDS, "get", "/1k")
 
 
-def measure(place, scenario, system, number, capacity):
-    """One measurement; the medians, when it is repeated. What prepares it takes no capacity."""
+def measure(place, scenario, system, number, capacity, mbit=0.0):
+    """One measurement, of about `mbit`; the medians, when it is repeated. What prepares it takes no capacity."""
     found = []
     for again in range(scenario.repeats):
         place.prepare(system, scenario, number + 1000 * again)
         scenario.prepare(system)
-        with capacity.take(scenario.mbit) if capacity else contextlib.nullcontext():
+        with capacity.take(mbit) if capacity else contextlib.nullcontext():
             begun = place.begin()
             figures = scenario.measure(system)
             found.append({**figures, **place.end(begun)})
@@ -220,23 +221,24 @@ def measure(place, scenario, system, number, capacity):
 
 def rounds(part, place, started, numbers, results, progress, capacity=None, name=None, pace=1.0):
     """Every scenario once in each round, so that an early end leaves something of each; systems in turns, and another
-    one first each time. A scenario that is not in all rounds is in the first ones. After a failure the system starts
-    anew. The results are kept under `name`."""
-    name = name or part.name
+    one first each time. After a failure the system starts anew. The results are kept under `name`. Not every system
+    fills a link: it takes the link's rate of the capacity in the first round, later little more than it carried."""
+    name, carried = name or part.name, {}
     for number in numbers:
         turn = started[number % len(started):] + started[:number % len(started)]
         if part.warm_up:
             warm_up(turn)
         for scenario in part.scenarios:
-            if scenario.rounds and number >= scenario.rounds:
-                continue
             for system in turn:
                 progress.show(f"{name}, round {number + 1} of {numbers[-1] + 1}: {scenario.name}")
                 try:
                     if not system.alive():
                         results.failed(name, scenario.name, system.name, number, "a proxy had ended before; began anew")
                         system.restart()
-                    results.add(name, scenario, system.name, number, measure(place, scenario, system, number, capacity))
+                    mbit = min(scenario.mbit, carried.get((scenario.name, system.name), scenario.mbit))
+                    found = measure(place, scenario, system, number, capacity, mbit)
+                    carried[scenario.name, system.name] = LINK_RESERVE * found.get("link_mbit", scenario.mbit)
+                    results.add(name, scenario, system.name, number, found)
                 except BenchError as why:
                     results.failed(name, scenario.name, system.name, number, why)
                     with contextlib.suppress(BenchError):

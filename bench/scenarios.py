@@ -30,7 +30,6 @@ class Scenario:
     prepare: Callable = lambda system: None  # before it: takes little of a link
     prepare_seconds: float = 0  # not in `seconds`
     mbit: float = 5  # of a link it takes that much
-    rounds: int = 0  # so many at most; 0: as many as there are
     repeats: int = 1  # in a round, each with its preparation; the round's figures are their medians
     judged: bool = False  # a goal is about it: few others run at the same time
 

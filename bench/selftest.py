@@ -3,7 +3,9 @@
 import dataclasses
 import math
 import os
+import statistics
 import subprocess
+import time
 
 import certificates
 import plan
@@ -11,16 +13,19 @@ import runner
 import scenarios
 import stats
 import systems
+from plan import clock
 from processes import TOP, BenchError, say
 
-ROUNDS, ROUNDS_MAX = 8, 48  # so many more until the figures are certain
-SECONDS = 1
+LIVES_MIN, PATIENCE_SECONDS = 5, 450  # from a fresh start: at least so many; none begins later
+ROUNDS = 5  # in a life; as many as systems, so that each is in each place
+SECONDS = 0.4  # of a turn: what else the machine does changes more slowly than turns
 CERTAIN = 0.01  # a standard error of this part of what is measured
 BUSY_US = 20  # each end, each request
 BUSY_LOAD = 3  # for each core; the bench itself keeps four processes busy
 TOLERANCE_RATIO = 0.05
 TOLERANCE_US = 2.0
 SCENARIO = "get-1k-c64"
+FIGURES = ("cpu_us_request", "cpu_us_request_client", "cpu_us_request_server")
 
 
 def build_busy():
@@ -34,48 +39,83 @@ def build_busy():
     return directory / "ptproxy"
 
 
+def there_and_back(started, scenario):
+    """system -> figures, of two turns each with the same middle: what gets steadily worse or better hits all alike. One
+    that got no answer in a turn, on a machine that is too busy, has none."""
+    found = {}
+    for system in [*started, *reversed(started)]:
+        found.setdefault(system.name, []).append(scenario.measure(system))
+    return {name: {figure: statistics.mean(one[figure] for one in both) for figure in FIGURES}
+            for name, both in found.items() if all(figure in one for one in both for figure in FIGURES)}
+
+
 def measure(kinds):
-    """Rounds until all is certain or the patience ends; on a busy machine, that takes more of them."""
+    """Lives until all is certain or the patience ends; on a busy machine, that takes more of them. A system is the same
+    in each life, but where its memory lies is not, and that alone is worth some per cent from its start to its end."""
     results = runner.Results("bench/run --self-test", kinds, {})
     scenario = next(one for one in scenarios.on_loopback(SECONDS) if one.name == SCENARIO)
-    place, part = systems.Loopback(), plan.Part("loopback", "loopback", systems.Loopback, kinds, [scenario])
-    progress = runner.Progress(part.seconds(ROUNDS_MAX))
+    place = systems.Loopback()
+    began, lives, table = time.monotonic(), 0, {}
     with runner.workplace() as directory:
         certs = certificates.make(directory / "certificates")
-        with runner.running(part, place, directory, certs, results) as (started, _):
-            for first in range(0, ROUNDS_MAX, ROUNDS):
-                runner.rounds(part, place, started, range(first, first + ROUNDS), results, progress)
+        while time.monotonic() - began < PATIENCE_SECONDS:
+            part = plan.Part(f"life-{lives}", "loopback", systems.Loopback, kinds, [scenario])
+            with runner.running(part, place, directory, certs, results) as (started, _):
                 if results.failures:
-                    raise BenchError(f"{len(results.failures)} measurements have failed")
-                table = stats.tabulate(results.samples)["loopback", SCENARIO]
-                if all(error(values) < CERTAIN * expected for values, expected, _, _ in checks(table)):
-                    break
+                    raise BenchError(f"{results.failures[0]['system']}: {results.failures[0]['why']}")
+                runner.warm_up(started)
+                for number in range(ROUNDS):
+                    turn = started[number % len(started):] + started[:number % len(started)]
+                    for name, figures in there_and_back(turn, scenario).items():
+                        results.add(place.name, scenario, name, lives * ROUNDS + number, figures)
+            lives += 1
+            table = stats.tabulate(results.samples)[place.name, SCENARIO]
+            found = [(values, expected) for values, expected, *_ in checks(table)]
+            say(f"life {lives}, {clock(time.monotonic() - began)}: " + ", ".join(
+                f"{statistics.median(by_life(values)):.3f} ±{error(values):.3f}" for values, _ in found))
+            if lives >= LIVES_MIN and all(error(values) < CERTAIN * expected for values, expected in found):
+                break
     return table
 
 
+def by_life(values):
+    """round -> value; of each life, the median of its rounds."""
+    lives = {}
+    for number, value in values.items():
+        lives.setdefault(number // ROUNDS, []).append(value)
+    return [statistics.median(life) for life in lives.values()]
+
+
 def error(values):
-    """The standard error of their median, as far as the quartiles tell: 1.253 times that of a mean."""
-    middle = stats.summary(values)
+    """The standard error of the median of the lives, as far as the quartiles tell: 1.253 times that of a mean."""
+    middle = stats.summary(by_life(values))
     return 1.253 * abs(middle["median"]) * middle["spread"] / 100 / 0.6745 / math.sqrt(middle["n"])
 
 
+def together(combine, *figures):
+    """What the values of a round give, of the rounds that have all of them."""
+    numbers = sorted(set.intersection(*(set(one) for one in figures)))
+    return {number: combine(*(one[number] for one in figures)) for number in numbers}
+
+
 def checks(table):
-    """(values, what their median must be, how far it may be off, words)"""
+    """(round -> value, what the median must be, how far it may be off, words)"""
     figure = "cpu_us_request"
     for name in ("ptproxy", "nginx"):
-        yield (stats.ratios(table[f"{name}-again"][figure], table[name][figure]), 1, TOLERANCE_RATIO,
-               f"CPU per request, {name} again / {name}")
+        yield (together(lambda again, first: again / first, table[f"{name}-again"][figure], table[name][figure]), 1,
+               TOLERANCE_RATIO, f"CPU per request, {name} again / {name}")
     for end in ("client", "server"):
-        busy, plain = table["ptproxy-busy"][f"{figure}_{end}"], table["ptproxy"][f"{figure}_{end}"]
-        yield ([busy[number] - plain[number] for number in sorted(busy.keys() & plain.keys())], BUSY_US, TOLERANCE_US,
+        found = (table[f"ptproxy{which}"][f"{figure}_{end}"] for which in ("-busy", "", "-again"))
+        yield (together(lambda busy, plain, again: busy - (plain + again) / 2, *found), BUSY_US, TOLERANCE_US,
                f"us of CPU per request, {BUSY_US} of them wasted, at the {end} end")
 
 
 def verdict(values, expected, tolerance, words):
-    found = stats.summary(values)
-    good = abs(found["median"] - expected) <= tolerance
-    say(f"{'ok   ' if good else 'WRONG'} {words}: {found['median']:.3f} ±{error(values):.3f} (standard error; spread "
-        f"±{found['spread']:.1f} %, {found['low']:.3f} to {found['high']:.3f}, {found['n']} rounds)")
+    found, lives = stats.summary(list(values.values())), stats.summary(by_life(values))
+    good = abs(lives["median"] - expected) <= tolerance
+    say(f"{'ok   ' if good else 'WRONG'} {words}: {lives['median']:.3f} ±{error(values):.3f} (median of {lives['n']} "
+        f"lives, standard error; lives {lives['low']:.3f} to {lives['high']:.3f}; {found['n']} rounds, spread "
+        f"±{found['spread']:.1f} %, {found['low']:.3f} to {found['high']:.3f})")
     return good
 
 

@@ -11,8 +11,11 @@ import time
 import uuid
 from pathlib import Path
 
+import links
+import plan
 import pytest
 import runner
+import scenarios
 from processes import TOP, BenchError
 
 FAKE = Path(__file__).with_name("fake_ptproxy_rs.py")
@@ -126,6 +129,72 @@ def test_interrupted_it_leaves_a_partial_report_and_nothing_else(tmp_path, argum
     assert results(tmp_path)["partial"] and "**Partial" in (tmp_path / "report.md").read_text()
     assert marked(found) == []
     assert not (TOP / "build/bench" / str(run.pid)).exists()
+
+
+class Place:
+    """A link on which a system carries 10 Mbit/s, whatever it may."""
+
+    def prepare(self, *_):
+        pass
+
+    def begin(self):
+        return None
+
+    def end(self, _begun):
+        return {"link_mbit": 10.0}
+
+
+class System:
+    name = "slow"
+
+    def alive(self):
+        return True
+
+
+def test_a_system_takes_of_the_links_what_it_has_carried_before():
+    taken = []
+
+    class Capacity(runner.Capacity):
+        def take(self, mbit):
+            taken.append(mbit)
+            return super().take(mbit)
+
+    scenario = scenarios.Scenario("down-1", "", lambda system: {"mbit_s": 9}, 1, mbit=50)
+    part = plan.Part("far", "far", Place, [], [scenario])
+    runner.rounds(part, Place(), [System()], range(3), runner.Results("x", [], {}), runner.Progress(3), Capacity(100))
+    assert taken == [50, 13, 13]
+
+
+def test_a_blackout_falls_into_a_transfer_and_is_over_after_it(monkeypatch):
+    monkeypatch.setattr(links, "CUT_SKIP_SECONDS", 0.05)
+    monkeypatch.setattr(links, "BEFORE_CUT_SECONDS", 0.05)
+    said = []
+
+    class Link:
+        def command(self, text):
+            said.append(text)
+
+    class OnLink:
+        class place:
+            link = Link()
+
+    def transfer(_system):
+        end = time.monotonic() + 20
+        while not said and time.monotonic() < end:
+            time.sleep(0.01)
+        assert said == ["down 3000"]
+        return {"mbit_s": 1}
+
+    assert links.cut(transfer)(OnLink) == {"mbit_s": 1} and said == ["down 3000", "down 0"]
+    said.clear()
+    monkeypatch.setattr(links, "BEFORE_CUT_SECONDS", 1000)
+    with pytest.raises(BenchError):
+        links.cut(broken)(OnLink)
+    assert said == ["down 0"]  # what ended early waits for none
+
+
+def broken(_system):
+    raise BenchError("broken")
 
 
 # What many links share
