@@ -21,7 +21,6 @@ from load import Load
 from payload import payload
 from scripted import ScriptedOrigin
 from test_admin import admin, metrics
-from test_lifecycle import cpu_seconds
 
 QUICK = {"transport": {"max_idle_timeout": "1s", "keep_alive_interval": "300ms"}}
 
@@ -82,9 +81,9 @@ def test_descriptors_run_out_at_the_client(start_pair):
     assert inside.request("GET", "/n/10").status == 200
     waiting = [pair.open() for _ in range(150)]
     pair.client.wait_log("WARN.*cannot accept connections for now: Too many open files")
-    before, lines = cpu_seconds(pair.client), len(pair.client.text().splitlines())
+    before, lines = pair.client.cpu_seconds(), len(pair.client.text().splitlines())
     time.sleep(1)
-    assert cpu_seconds(pair.client) - before < 0.3 * SLOW
+    assert pair.client.cpu_seconds() - before < 0.3 * SLOW
     assert len(pair.client.text().splitlines()) - lines < 10
     assert inside.request("GET", "/n/1000").body == payload(1000)
     for caller in waiting:
@@ -107,9 +106,9 @@ def test_descriptors_run_out_at_the_server(start_pair, script):
     with ThreadPoolExecutor(100) as pool:
         answers = [pool.submit(asking, pair, "/held") for _ in range(100)]
         wait_for(lambda: sum(answer.done() for answer in answers) >= 30, what="answers of those that found no room")
-        before = cpu_seconds(pair.server)
+        before = pair.server.cpu_seconds()
         time.sleep(0.5)
-        assert cpu_seconds(pair.server) - before < 0.2 * SLOW
+        assert pair.server.cpu_seconds() - before < 0.2 * SLOW
         release.set()
     statuses = [answer.result() for answer in answers]
     assert {200} < set(statuses) <= {200, 502, 504} and statuses.count(200) > 20, statuses
@@ -231,9 +230,9 @@ def test_clock_jumps(start_pair, tmp_path, shim):
         time.sleep(0.4)
         date = pair.request("GET", "/status/404").get("Date")
         assert date.split()[3] == time.strftime("%Y", time.gmtime(time.time() + jump))
-    before = cpu_seconds(pair.client)
+    before = pair.client.cpu_seconds()
     assert {each.how for each in load.stop()} == {200}
-    assert cpu_seconds(pair.client) - before < 1 * SLOW
+    assert pair.client.cpu_seconds() - before < 1 * SLOW
     assert len(pair.client.connections()) == 1
     wrong_by(5 * 365 * 86400, clocks[1:])
     pair.server.stop()
@@ -279,7 +278,7 @@ def test_sending_fails(start_pair, tmp_path):
         callers = [threading.Thread(target=caller, daemon=True) for _ in range(4)]
         for each in callers:
             each.start()
-        before = cpu_seconds(pair.client) + cpu_seconds(pair.server)
+        before = pair.client.cpu_seconds() + pair.server.cpu_seconds()
         for kind in "unreachable", "prohibit", "blackhole":
             ip("rule", "add", "pref", "10", "to", "127.0.0.1", kind)
             time.sleep(0.5)
@@ -287,7 +286,7 @@ def test_sending_fails(start_pair, tmp_path):
             wait_for(lambda done=len(statuses): len(statuses) > done + 8, what=f"requests after '{kind}'")
         ip("link", "set", "lo", "down")
         time.sleep(0.5)
-        assert cpu_seconds(pair.client) + cpu_seconds(pair.server) - before < 4 * SLOW
+        assert pair.client.cpu_seconds() + pair.server.cpu_seconds() - before < 4 * SLOW
         ip("link", "set", "lo", "up")
         wait_for(lambda done=len(statuses): len(statuses) > done + 8, what="requests after the interface was down")
         queue = ["dev", "lo", "root", "tbf", "rate", "400kbit", "burst", "1600", "limit", "3000"]

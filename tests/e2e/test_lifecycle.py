@@ -287,13 +287,8 @@ def test_stopped_and_continued(start_pair, end):
         caller.join(20 * SLOW)
     assert len(answers) == 20 and set(answers) <= {200, 502, 503}
     pair.wait_session()
-    before = cpu_seconds(sleeper)
+    before = sleeper.cpu_seconds()
     time.sleep(0.5)
-    assert cpu_seconds(sleeper) - before < 0.1 * SLOW
+    assert sleeper.cpu_seconds() - before < 0.1 * SLOW
     for daemon in pair.client, pair.server:
         daemon.wait_log(r"connection \S+ established", count=2)
-
-
-def cpu_seconds(daemon):
-    fields = open(f"/proc/{daemon.pid}/stat", encoding="ascii").read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
