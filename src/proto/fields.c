@@ -29,6 +29,14 @@ void fields_open(struct fields *fields, struct chunks *chunks, struct head_limit
   *fields = (struct fields){.chunks = chunks, .limits = limits};
 }
 
+void fields_allow_marks(struct fields *fields) {
+  struct head_limits *limits = &fields->limits;
+  limits->count += HEAD_MARKS_MAX;
+  limits->bytes += HEAD_MARKS_MAX * HEAD_MARK_BYTES;
+  if (limits->bytes > CHUNK_LARGE_BYTES - HEAD_SPARE_BYTES)
+    limits->bytes = CHUNK_LARGE_BYTES - HEAD_SPARE_BYTES;
+}
+
 void fields_close(struct fields *fields) {
   if (fields->store != NULL)
     chunk_unref(fields->store);

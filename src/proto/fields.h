@@ -62,6 +62,9 @@ struct head {
 
 /* An empty list; takes its chunk from |chunks| when the first field comes. */
 void fields_open(struct fields *fields, struct chunks *chunks, struct head_limits limits);
+/* Lets HEAD_MARKS_MAX more fields in than the limits say, as far as the chunk goes: those that a proxy adds, so that a
+   request within the limits is not refused for what it gets on its way. Once for each end that it passes. */
+void fields_allow_marks(struct fields *fields);
 /* Gives the chunk back. The list is empty then and may be filled again; closing twice is harmless. */
 void fields_close(struct fields *fields);
 

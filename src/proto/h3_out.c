@@ -17,7 +17,7 @@ enum { SMALL_RESPONSE_BYTES = 16384, SMALL_RESPONSE_URGENCY = NGHTTP3_DEFAULT_UR
 /* --- heads ------------------------------------------------------------------------------------------------------ */
 
 struct nv_list {
-  nghttp3_nv nv[HEAD_FIELDS_MAX + 5]; /* pseudo-header fields and TE */
+  nghttp3_nv nv[HEAD_FIELDS_MAX + 2 * HEAD_MARKS_MAX + 5]; /* pseudo-header fields and TE */
   size_t count;
   uint64_t bytes; /* as RFC 9114 section 4.2.2 counts */
   bool full;

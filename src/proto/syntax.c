@@ -104,7 +104,7 @@ bool syntax_host(struct bytes text) {
   else
     while (name_len < text.len && (syntax_class[text.data[name_len]] & CHAR_HOST))
       name_len++;
-  if (name_len == 0)
+  if (name_len == 0 || name_len > HOST_BYTES_MAX)
     return false;
   if (name_len == text.len)
     return true;

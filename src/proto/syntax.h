@@ -21,6 +21,7 @@ extern const uint8_t syntax_class[256];
 enum {
   FIELD_NAME_BYTES_MAX = 256, /* nghttp3's QPACK decoder takes a longer name for an attack on the connection */
   METHOD_BYTES_MAX = 64,
+  HOST_BYTES_MAX = 255,
 };
 
 /* The largest Content-Length: what a QUIC stream can carry (RFC 9000 section 4.5). */
@@ -33,7 +34,8 @@ bool syntax_method(struct bytes text);
 bool syntax_name(struct bytes text);
 /* A field value: no controls but HTAB, no white space around it. */
 bool syntax_value(struct bytes text);
-/* "uri-host [ ":" port ]", not empty, with a port of 1-65535 when there is a colon. */
+/* "uri-host [ ":" port ]", not empty, with a port of 1-65535 when there is a colon; at most 255 characters before it
+   (RFC 3986 section 3.2.2: no name of DNS is longer). */
 bool syntax_host(struct bytes text);
 /* "/..." or "*"; never empty. */
 bool syntax_path(struct bytes text);

@@ -6,6 +6,7 @@
  */
 #include "proxy/exchange.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -52,7 +53,7 @@ struct exchange *exchange_open(struct proxy *proxy, const struct exchange_ops *o
   struct exchange *exchange = pool_get(&proxy->exchanges);
   if (exchange == NULL)
     return NULL;
-  memset(exchange, 0, sizeof *exchange);
+  memset(exchange, 0, offsetof(struct exchange, informational));
   exchange->proxy = proxy;
   exchange->near_ops = ops;
   exchange->near = near;
@@ -63,8 +64,6 @@ struct exchange *exchange_open(struct proxy *proxy, const struct exchange_ops *o
   flow_open(&exchange->resp, &proxy->chunks);
   head_open(&exchange->req_head, &proxy->chunks, proxy->limits);
   head_open(&exchange->resp_head, &proxy->chunks, proxy->limits);
-  for (size_t i = 0; i < INFORMATIONAL_SLOTS; i++)
-    head_open(&exchange->informational[i], &proxy->chunks, proxy->limits);
   fields_open(&exchange->req_trailers, &proxy->chunks, proxy->limits);
   fields_open(&exchange->resp_trailers, &proxy->chunks, proxy->limits);
   return exchange;
@@ -77,7 +76,7 @@ static void exchange_free(struct exchange *exchange) {
   flow_close(&exchange->resp);
   head_close(&exchange->req_head);
   head_close(&exchange->resp_head);
-  for (size_t i = 0; i < INFORMATIONAL_SLOTS; i++)
+  for (size_t i = 0; i < exchange->informational_opened; i++)
     head_close(&exchange->informational[i]);
   fields_close(&exchange->req_trailers);
   fields_close(&exchange->resp_trailers);
@@ -118,14 +117,19 @@ void exchange_retry(struct exchange *exchange) {
 }
 
 struct head *exchange_informational_slot(struct exchange *exchange) {
-  if (exchange->informational_count == INFORMATIONAL_SLOTS)
+  struct proxy *proxy = exchange->proxy;
+  unsigned slot = (exchange->informational_first + exchange->informational_count) % INFORMATIONAL_MAX;
+  if (exchange->informational_count == INFORMATIONAL_MAX)
     return NULL;
-  unsigned slot = exchange->informational_first + exchange->informational_count;
-  return &exchange->informational[slot % INFORMATIONAL_SLOTS];
+  if (slot == exchange->informational_opened) {
+    head_open(&exchange->informational[slot], &proxy->chunks, proxy->limits);
+    exchange->informational_opened++;
+  }
+  return &exchange->informational[slot];
 }
 
 void exchange_inform(struct exchange *exchange) {
-  must(exchange->informational_count < INFORMATIONAL_SLOTS);
+  must(exchange->informational_count < INFORMATIONAL_MAX);
   exchange->informational_count++;
   exchange_wake(exchange, WAKE_NEAR_OUTPUT);
 }
@@ -137,7 +141,7 @@ struct head *exchange_informational(struct exchange *exchange) {
 void exchange_informed(struct exchange *exchange) {
   must(exchange->informational_count > 0);
   head_close(&exchange->informational[exchange->informational_first]);
-  exchange->informational_first = (uint8_t)((exchange->informational_first + 1) % INFORMATIONAL_SLOTS);
+  exchange->informational_first = (uint8_t)((exchange->informational_first + 1) % INFORMATIONAL_MAX);
   exchange->informational_count--;
   exchange_wake(exchange, WAKE_FAR_INPUT);
 }

@@ -183,6 +183,7 @@ static void refuse(struct ingress *ingress, enum err reason) {
 
 static enum err mark_request(const struct ingress *ingress, struct head *head) {
   const struct proxy *proxy = ingress->proxy;
+  fields_allow_marks(&head->fields);
   enum err err = loop_mark_add(head, proxy->loop_mark);
   if (err != ERR_OK || !proxy->config->system.add_forwarded)
     return err;

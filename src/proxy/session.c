@@ -93,6 +93,8 @@ static void *opened(void *context, struct quic_conn *conn, const struct quic_app
       .streams = &sessions->streams,
       .arena = quic_endpoint_arena(sessions->endpoint),
   };
+  if (proxy->server) /* what the client end adds does not count */
+    settings.limits.bytes += HEAD_MARKS_MAX * HEAD_MARK_BYTES;
   if (h3_open(&session->h3, conn, &settings, &h3_hooks, session) != ERR_OK)
     return NULL;
   session->state = SESSION_OPENING;

@@ -296,6 +296,7 @@ bool session_accept_stream(void *context, struct h3_stream *stream) {
   flow_set_account(&exchange->resp, &session->account);
   stream->owner = exchange;
   stream->head = &exchange->req_head;
+  fields_allow_marks(&stream->head->fields); /* the client end's */
   stream->in = &exchange->req;
   stream->trailers = &exchange->req_trailers;
   return true;
@@ -306,6 +307,7 @@ static void server_request(struct exchange *exchange) {
   enum err err = ERR_OK;
   if (exchange->proxy->config->system.add_forwarded) {
     struct address peer = quic_peer(session->conn), local = quic_local(session->conn);
+    fields_allow_marks(&exchange->req_head.fields);
     err = forwarded_add(&exchange->req_head, &peer, &local, "http3");
   }
   if (err == ERR_OK)

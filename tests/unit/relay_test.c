@@ -193,7 +193,7 @@ static void test_little_is_released_at_once(void **state) {
 static void test_more_informational_responses_than_slots(void **state) {
   (void)state;
   struct talk *talk = begin((struct talk){.resp_len = 10});
-  unsigned wanted = 3 * INFORMATIONAL_SLOTS;
+  unsigned wanted = 3 * INFORMATIONAL_MAX;
   while (far_inform(talk) || talk->informs < wanted) {
     if (talk->informs >= wanted)
       break;
@@ -216,12 +216,12 @@ static void test_more_informational_responses_than_slots(void **state) {
 static void test_informational_responses_wait(void **state) {
   (void)state;
   struct talk *talk = begin((struct talk){.resp_len = 10});
-  for (int i = 0; i < 3 * INFORMATIONAL_SLOTS; i++) {
+  for (int i = 0; i < 3 * INFORMATIONAL_MAX; i++) {
     far_inform(talk);
     sites_settle();
   }
-  assert_int_equal(talk->informs, 2 * INFORMATIONAL_SLOTS);
-  assert_int_equal(talk->near->informational_count, INFORMATIONAL_SLOTS);
+  assert_int_equal(talk->informs, 2 * INFORMATIONAL_MAX);
+  assert_int_equal(talk->near->informational_count, INFORMATIONAL_MAX);
   near_done(talk); /* and nobody ever will */
   sites_settle();
   assert_true(sites_idle());
