@@ -21,9 +21,9 @@ enum {
   HEAD_BYTES_MAX = 65536, /* ceiling of limits.head_size, counted as RFC 9114 section 4.2.2 does */
   HEAD_FIELDS_MAX = 1024, /* ceiling of limits.header_count */
   FIELD_OVERHEAD_BYTES = 32,
-  HEAD_MARKS_MAX = 2,     /* fields that a ptproxy adds to a request beyond the limits: proxy/marks.h */
-  HEAD_MARK_BYTES = 256,  /* the longest of them, counted in the same way */
-  INFORMATIONAL_MAX = 16, /* 1xx responses before the final one; so many may wait to be passed on */
+  HEAD_MARKS_MAX = 2,      /* fields that a ptproxy adds to a request beyond the limits: proxy/marks.h */
+  HEAD_MARK_BYTES = 256,   /* the longest of them, counted in the same way */
+  INFORMATIONAL_MAX = 16,  /* 1xx responses before the final one; so many may wait to be passed on */
   DRAIN_BYTES_MAX = 65536, /* of a request body that nobody wants any more, before the connection is closed */
 
   /* workers */

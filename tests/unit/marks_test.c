@@ -91,12 +91,31 @@ static void test_limits_hold(void **state) {
   assert_true(err == ERR_HEAD_TOO_LARGE || err == ERR_LOOP);
 }
 
+/* A list that is full takes what is added on the way, and nothing more. */
+static void test_marks_have_room_of_their_own(void **state) {
+  (void)state;
+  struct address peer;
+  assert_int_equal(address_parse(&peer, "192.0.2.1:1", 0), ERR_OK);
+  while (head.fields.count < head.fields.limits.count)
+    assert_int_equal(fields_add(&head.fields, BYTES_LITERAL("x"), BYTES_LITERAL("y")), ERR_OK);
+  assert_int_equal(head_count(&head, head.fields.limits.bytes - head.fields.counted), ERR_OK);
+  assert_int_equal(loop_mark_add(&head, "ptproxy-00000001"), ERR_HEAD_TOO_LARGE);
+  fields_allow_marks(&head.fields);
+  assert_int_equal(loop_mark_add(&head, "ptproxy-00000001"), ERR_OK);
+  assert_int_equal(forwarded_add(&head, &peer, &peer, "http"), ERR_OK);
+  assert_int_equal(fields_add(&head.fields, BYTES_LITERAL("x"), BYTES_LITERAL("y")), ERR_HEAD_TOO_LARGE);
+  for (int i = 0; i < 1000; i++) /* never past what the chunk holds */
+    fields_allow_marks(&head.fields);
+  assert_true(head.fields.limits.bytes < CHUNK_LARGE_BYTES);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_marks_differ),     TEST(test_second_passage_is_a_loop),   TEST(test_mark_within_a_list),
       TEST(test_forwarded_comes_after_others), TEST(test_forwarded_of_a_unix_socket), TEST(test_limits_hold),
+      TEST(test_marks_have_room_of_their_own),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,67 @@
+"""An origin that answers before it was asked (RELIABILITY H1-36)."""
+
+import socket
+import threading
+
+import pytest
+from harness import wait_for
+
+
+class SpeaksFirst:
+    """Sends a response as soon as somebody connects, and one more to each request."""
+
+    def __init__(self):
+        self.requests, self.ended = [], []  # of each connection: what came, and that the proxy has closed it
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connected, _ = self.listener.accept()
+            except OSError:
+                return
+            self.requests.append([])
+            self.ended.append(threading.Event())
+            threading.Thread(target=self.serve, args=(connected, len(self.ended) - 1), daemon=True).start()
+
+    def serve(self, connected, number):
+        with connected:
+            try:
+                connected.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
+                data = b""
+                while piece := connected.recv(65536):
+                    data += piece
+                    while b"\r\n\r\n" in data:
+                        request, data = data.split(b"\r\n\r\n", 1)
+                        self.requests[number].append(request.split(b" ")[1].decode())
+                        connected.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+            except OSError:
+                pass
+            finally:
+                self.ended[number].set()
+
+
+@pytest.fixture
+def origin():
+    origin = SpeaksFirst()
+    yield origin
+    origin.listener.shutdown(socket.SHUT_RDWR)
+    origin.listener.close()
+
+
+def test_surplus_is_for_nobody(start_pair, origin):
+    """What is there when the request is sent cannot be told from a quick answer to it; what comes behind it can: it is
+    never given to the next request, and its connection is not used again."""
+    pair = start_pair(origin.address)
+    begun = len(origin.ended)
+    with pair.open() as client:
+        for number in range(5):
+            response = client.request("GET", f"/{number}")
+            assert response.status == 502 or response.body == b"early"
+            wait_for(lambda: origin.ended and all(event.is_set() for event in origin.ended),
+                     what="the end of the origin's connection")
+    assert all(len(requests) == 1 for requests in origin.requests[begun:]), origin.requests
+    assert sum(origin.requests[begun:], []) == [f"/{number}" for number in range(5)]
+    assert len(pair.client.connections()) == 1
