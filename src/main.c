@@ -38,7 +38,7 @@ static const char help[] =
     "certs makes certificates and configurations for a new pair, status shows how a running daemon is.\n"
     "Without --check or --dump it runs in the foreground and logs to stderr.\n"
     "Exit status: 0 stopped gracefully, 1 failed, 2 wrong usage, 78 wrong configuration, 130 stopped at once.\n"
-    "Manual: man 8 ptproxy\n";
+    "Manual: man ptproxy, man ptproxy.json\n";
 
 /* False when the usage is wrong; the reason was printed. */
 static bool read_options(int argc, char **argv, struct options *options) {

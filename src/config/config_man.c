@@ -78,6 +78,6 @@ void config_man(FILE *out) {
         "  \"general\": { \"mode\": \"client\", \"peer_hostname\": \"b.example\" },\n"
         "  \"tls\": { \"ca\": \"ca.pem\", \"cert\": \"client.pem\", \"key\": \"client.key\" }\n"
         "}\n.RE\n.fi\n.PP\nBoth ends are made by \\fBptproxy certs\\fR.\n"
-        ".SH SEE ALSO\n.BR ptproxy (8)\n",
+        ".SH SEE ALSO\n.BR ptproxy (1)\n",
         out);
 }

@@ -149,7 +149,8 @@ def worker_thread(pid):
 
 @contextlib.contextmanager
 def stopped_worker(daemon):
-    """The rest of the process runs on."""
+    """By ptrace, which no build can do anything about: tools/test does it to the released one and to one of the debug
+    builds. The rest of the process runs on."""
     tid = worker_thread(daemon.pid)
     try:
         ptrace(PTRACE_SEIZE, tid)

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import debian
 import http1
-import peers
+import newcomer
 import pytest
 from harness import BINARY, SANITIZED, wait_for
 from payload import payload
@@ -190,17 +190,11 @@ def etc(engine, script):
     shutil.rmtree(directory, ignore_errors=True)
     subprocess.run([BINARY, "certs", "--client=client.test", "--server=server.test", "--output", directory],
                    check=True, capture_output=True, timeout=30)
-    quic, http = peers.free_port(), peers.free_port()
-    for name, more in (("server", {"http_connect_address": script.address}),
-                       ("client", {"connect_address": "127.0.0.1", "http_bind_address": f"127.0.0.1:{http}"})):
-        file = directory / f"{name}.json"
-        told = json.loads(file.read_text())
-        told["general"].update(more, quic_port=quic, bind_address="127.0.0.1")
-        file.write_text(json.dumps(told))
+    ports = newcomer.adapt(directory, script.address)
     os.chmod(directory, 0o755)
     for file in directory.iterdir():
         os.chown(file, NOBODY, NOBODY)
-    return SimpleNamespace(path=directory, http=("127.0.0.1", http))
+    return SimpleNamespace(path=directory, http=("127.0.0.1", ports.http))
 
 
 def test_the_image_that_an_engine_builds(engine):

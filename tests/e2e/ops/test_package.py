@@ -1,7 +1,6 @@
 """What is installed: the Debian package and the manual pages."""
 
 import gzip
-import json
 import os
 import re
 import shutil
@@ -11,13 +10,14 @@ import subprocess
 
 import debian
 import http1
+import newcomer
 import peers
 import pytest
 from harness import BINARY, SANITIZED, wait_for
 from payload import payload
 from peers import TOP
 
-PAGES = [TOP / "tools/man/ptproxy.8", TOP / "config/ptproxy.json.5"]
+PAGES = [TOP / "tools/man/ptproxy.1", TOP / "config/ptproxy.json.5"]
 
 
 def run(*arguments, **options):
@@ -50,7 +50,7 @@ def test_contents(package):
     files = {name for name in found if not name.endswith("/")}
     assert files == {
         "usr/bin/ptproxy", "usr/lib/systemd/system/ptproxy@.service", "usr/lib/sysctl.d/60-ptproxy.conf",
-        "usr/share/man/man8/ptproxy.8.gz", "usr/share/man/man5/ptproxy.json.5.gz",
+        "usr/share/man/man1/ptproxy.1.gz", "usr/share/man/man5/ptproxy.json.5.gz",
         "usr/share/bash-completion/completions/ptproxy", "usr/share/zsh/vendor-completions/_ptproxy",
         *(f"usr/share/doc/ptproxy/{name}" for name in (
             "copyright", "changelog.gz", "schema.json", "reference.md", "examples/client.json", "examples/server.json",
@@ -140,21 +140,16 @@ def test_installed_run_and_removed(installed, script, tmp_path):
     certificates = debian.run(installed, "ptproxy", "certs", "--client", "a.test", "--server", "b.test",
                               "--output", "/etc/ptproxy")
     assert certificates.returncode == 0, certificates.stderr
-    quic, http = peers.free_port(), peers.free_port()
+    ports = newcomer.adapt(etc, script.address)
     ends = []
-    for end, more in (("server", {"http_connect_address": script.address}),
-                      ("client", {"connect_address": "127.0.0.1", "http_bind_address": f"127.0.0.1:{http}"})):
-        file = etc / f"{end}.json"
-        told = json.loads(file.read_text())
-        told["general"].update(more, quic_port=quic, bind_address="127.0.0.1")
-        file.write_text(json.dumps(told))
+    for end in "server", "client":
         checked = debian.run(installed, "ptproxy", "--check", "-c", f"/etc/ptproxy/{end}.json")
         assert checked.returncode == 0, checked.stderr
     try:
-        ends.append(Installed(installed, tmp_path / "server", "server", quic))
-        ends.append(Client(installed, tmp_path / "client", "client", http))
-        wait_for(lambda: http1.request(("127.0.0.1", http), "GET", "/n/0").status == 200, 10, "the session")
-        assert http1.request(("127.0.0.1", http), "GET", "/n/100000").body == payload(100000)
+        ends.append(Installed(installed, tmp_path / "server", "server", ports.quic))
+        ends.append(Client(installed, tmp_path / "client", "client", ports.http))
+        wait_for(lambda: http1.request(("127.0.0.1", ports.http), "GET", "/n/0").status == 200, 10, "the session")
+        assert http1.request(("127.0.0.1", ports.http), "GET", "/n/100000").body == payload(100000)
     finally:
         status = [end.stop() for end in reversed(ends)]
     assert status == [0, 0]
@@ -193,6 +188,88 @@ def test_an_upgrade_keeps_what_is_configured(installed):
     apt(installed, "install", "--reinstall", "/tmp/ptproxy.deb")
     assert file.read_text() == "{}"
     file.unlink()
+
+
+# What the service manager is told
+
+
+class Manager:
+    """systemd, as far as scripts see it: its directory in /run is there, and its programs say when they are called."""
+
+    CALLS = "run/calls"
+    PROGRAM = """#!/bin/sh
+program=$([ -x /usr/bin/ptproxy ] && echo installed || echo gone)
+echo "${0##*/} $* ($program)" >>/run/calls
+case " $* " in
+  *' is-active '*) [ -e /run/instances ] ;;
+  *' is-enabled '*) echo disabled; exit 1 ;;
+esac
+"""
+
+    def __init__(self, root):
+        self.root = root
+        self.added = [root / "usr/bin/systemctl", root / "usr/lib/systemd/systemd-sysctl"]
+        for file in self.added:
+            assert not file.exists()
+            file.write_text(self.PROGRAM)
+            file.chmod(0o755)
+        (root / "run/systemd/system").mkdir(parents=True)
+
+    def end(self):
+        for file in self.added:
+            file.unlink()
+        shutil.rmtree(self.root / "run/systemd")
+        for name in self.CALLS, "run/instances":
+            (self.root / name).unlink(missing_ok=True)
+
+    def told(self, *arguments):
+        """What it is told in the course of a call of apt, questions of how things are apart."""
+        calls = self.root / self.CALLS
+        calls.write_text("")
+        apt(self.root, *arguments)
+        return [line for line in calls.read_text().splitlines() if " is-" not in line]
+
+
+@pytest.fixture
+def manager(clean):
+    made = Manager(clean[0])
+    yield made
+    made.end()
+
+
+RELOADED = "systemctl daemon-reload"
+LIMITS = "systemd-sysctl /usr/lib/sysctl.d/60-ptproxy.conf (installed)"
+
+
+def test_what_systemd_is_told(package, clean, manager):
+    """Nothing is started that did not run; an upgrade starts instances anew once the new program is there; they are
+    stopped before it goes."""
+    root, _ = clean
+    before = contents(root)
+    shutil.copy(package, root / "tmp/ptproxy.deb")
+    again = ["install", "--reinstall", "/tmp/ptproxy.deb"]
+    assert manager.told("install", "/tmp/ptproxy.deb") == [f"{RELOADED} (installed)", LIMITS]
+    assert manager.told(*again) == [f"{RELOADED} (installed)", f"{RELOADED} (installed)", LIMITS]
+    (root / "run/instances").touch()
+    assert manager.told(*again) == [f"{RELOADED} (installed)", f"{RELOADED} (installed)", LIMITS,
+                                    "systemctl --quiet --system restart ptproxy@*.service (installed)"]
+    assert manager.told("remove", "ptproxy") == ["systemctl stop ptproxy@*.service (installed)", f"{RELOADED} (gone)"]
+    assert manager.told("purge", "ptproxy") == [f"{RELOADED} (gone)"]
+    assert contents(root) == before
+
+
+def test_an_instance_that_does_not_start_is_not_the_packages_fault(package, clean, manager):
+    """Nor are limits that cannot be set, as in a container: the package is installed all the same."""
+    root, _ = clean
+    shutil.copy(package, root / "tmp/ptproxy.deb")
+    (root / "run/instances").touch()
+    manager.told("install", "/tmp/ptproxy.deb")
+    manager.added[0].write_text(manager.PROGRAM.replace("case ", 'case " $* " in *" restart "*) exit 1 ;; esac\ncase '))
+    manager.added[1].write_text(manager.PROGRAM + "exit 1\n")
+    told = manager.told("install", "--reinstall", "/tmp/ptproxy.deb")
+    assert told[-1].startswith("systemctl --quiet --system restart ") and LIMITS in told
+    assert debian.run(root, "dpkg-query", "--show", "--showformat=${db:Status-Status}", "ptproxy").stdout == "installed"
+    manager.told("purge", "ptproxy")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
