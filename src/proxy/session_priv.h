@@ -103,7 +103,8 @@ void sessions_on_yield_timer(struct timer *timer, uint64_t now_ns);
 /* session_report.c: before a session or the socket goes. */
 void session_count(struct session *session);
 void sessions_count_socket(struct sessions *sessions);
-/* After a socket was opened: warns when its buffers are smaller than they were to be (socket(7)). */
+/* After a socket was opened: warns when its buffers are smaller than they were to be (socket(7)); a client says what it
+   has got. */
 void sessions_check_buffers(const struct sessions *sessions);
 
 /* connector.c */

@@ -48,6 +48,11 @@ void sessions_check_buffers(const struct sessions *sessions) {
   check_buffer("receive", config->transport.socket_receive_buffer_size, udp_receive_buffer_granted(sessions->udp),
                "rmem_max");
   check_buffer("send", config->transport.socket_send_buffer_size, udp_send_buffer_granted(sessions->udp), "wmem_max");
+  if (sessions->proxy->server)
+    return; /* what it listens on is told with the other listeners */
+  char text[256];
+  sessions_describe(sessions, text, sizeof text);
+  log_info("connecting from UDP %s", text);
 }
 
 /* The round trip time is that of the session which was established last, the rest of all of them. */

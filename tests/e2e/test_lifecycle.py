@@ -48,6 +48,21 @@ def test_session_before_any_request(start_pair):
     assert pair.client.connections() == pair.server.connections(), "both ends name it alike"
 
 
+def test_what_is_said_at_the_start(start_pair):
+    """What is bound, how io_uring and UDP are used, the buffers granted; by a client once, although it makes a
+    socket for each attempt."""
+    pair = start_pair()
+    pair.server.kill()
+    pair.start_server()
+    wait_for(lambda: len(pair.client.connections()) == 2, what="a second session")
+    udp = r"127\.0\.0\.1:\d+ \(GSO (on|off), GRO (on|off), receive buffer \d{4,}, send buffer \d{4,} bytes\)$"
+    pair.client.wait_log("INFO ptproxy: accepting HTTP requests on %s:%d$" % pair.http)
+    pair.server.wait_log(f"INFO ptproxy: accepting connections on UDP {udp}")
+    for end in pair.client, pair.server:
+        end.wait_log(r"INFO ptproxy: io_uring: single issuer, .* restricted to \d+ operations; buffers \d+ KiB")
+    assert len(re.findall(f"INFO ptproxy: connecting from UDP {udp}", pair.client.text(), re.MULTILINE)) == 1
+
+
 def test_attempts_of_a_peer_that_is_silent(relay, start_pair):
     """Each is as long as max_idle_timeout, then comes the pause of connect_interval, 20 % more or less, then another
     attempt; every failure is logged."""

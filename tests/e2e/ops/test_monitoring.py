@@ -2,6 +2,7 @@
 of a pair makes of it what is meant."""
 
 import json
+import math
 import re
 import subprocess
 import time
@@ -49,7 +50,9 @@ def expression(text):
 
 
 def expressions():
-    return [expression(target["expr"]) for panel in panels() for target in panel["targets"]]
+    """Of the panels, and of what marks the time at which the daemon was started."""
+    found = [target["expr"] for panel in panels() for target in panel["targets"]]
+    return [expression(text) for text in [*found, *(each["expr"] for each in dashboard()["annotations"]["list"])]]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,28 @@ def prometheus(pair, tmp_path):
     made.stop()
 
 
+def check_expressions(prometheus):
+    """Each has a number to show, but those that show what is not in order: they have one without their condition."""
+    for text in expressions():
+        found = prometheus.ask(text.removesuffix(" > 0"))
+        assert found, text
+        numbers = [float(one["value"][1]) for one in found]
+        assert any(math.isfinite(number) for number in numbers), f"{text}: {numbers}"
+
+
+def check_legends(prometheus):
+    """The labels that they name are there, and no two lines of a panel are called the same."""
+    for panel in panels():
+        names = []
+        for target in panel["targets"]:
+            for one in prometheus.ask(expression(target["expr"]).removesuffix(" > 0")):
+                used = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+                assert set(used) <= set(one["metric"]), f"{panel['title']}: {target['legendFormat']}, {one['metric']}"
+                names.append(re.sub(r"\{\{(\w+)\}\}", lambda label, one=one: one["metric"][label[1]],
+                                    target["legendFormat"]))
+        assert len(set(names)) == len(names), f"{panel['title']}: {sorted(names)}"
+
+
 def test_a_prometheus_that_runs(prometheus, pair):
     client, server = admin(pair.client), admin(pair.server)
     wait_for(lambda: len(prometheus.ask("ptproxy_http_requests_in_flight offset 3s")) == 2, 60, "some seconds of it")
@@ -181,8 +206,11 @@ def test_a_prometheus_that_runs(prometheus, pair):
         assert pair.request("GET", "/status/500").status == 500
     wait_for(lambda: float(prometheus.ask('sum(increase(ptproxy_http_requests_total{code_class="5xx"}[1m]))')[0]
                            ["value"][1]) > 0, 60, "the answers")
-    empty = [text for text in expressions() if not prometheus.ask(text)]
-    assert [text for text in empty if not text.endswith("> 0")] == []
+    check_expressions(prometheus)
+    check_legends(prometheus)
+    variable = re.fullmatch(r"label_values\((\w+), (\w+)\)", dashboard()["templating"]["list"][1]["query"]["query"])
+    values = json.loads(prometheus.get(f"/api/v1/label/{variable[2]}/values", **{"match[]": variable[1]}))["data"]
+    assert set(values) == {client, server}
     # The certificates of the tests end in two days; and half a minute ago there was no session yet.
     certificates = {("PtproxyCertificateEnds", client), ("PtproxyCertificateEnds", server)}
     assert prometheus.alerts() - certificates <= {("PtproxyErrors", client), ("PtproxyErrors", server)}
