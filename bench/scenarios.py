@@ -13,6 +13,7 @@ CONCURRENCY = (1, 16, 64, 512, 1000)
 OPEN_CONNECTIONS = (1, 10, 1000, 10_000)
 BESIDE_OPEN = 16  # connections with requests, beside those that are open
 OVERHEAD_SECONDS = 0.3  # of a load beyond its length: programs start, connections are made
+LOAD_SHARE_MIN = 0.001  # seconds of a load for each connection, at least: to open them is no small part of a shorter one
 OPENED_A_SECOND = 3000  # connections, about
 RESTART_SECONDS = 1.0
 
@@ -139,8 +140,9 @@ def loads(seconds):
     chosen = [(size, 64) for size in SIZES if size != "100m"] + [("1k", count) for count in CONCURRENCY]
     chosen += [("100k", 1), ("100k", 512), ("1m", 1), ("1m", 16), ("100m", 1), ("100m", 16)]
     for size, count in dict.fromkeys(sorted(chosen, key=lambda one: (SIZES[one[0]], one[1]))):
-        yield Scenario(f"get-{size}-c{count}", f"{TITLES[size]}, {at_once(count)}", download(size, count, seconds),
-                       seconds + OVERHEAD_SECONDS, LOAD_FIGURES, quick=(size, count) in quick,
+        long = max(seconds, LOAD_SHARE_MIN * count)
+        yield Scenario(f"get-{size}-c{count}", f"{TITLES[size]}, {at_once(count)}", download(size, count, long),
+                       long + OVERHEAD_SECONDS, LOAD_FIGURES, quick=(size, count) in quick,
                        pair=(size, count) in pair)
     whole = max(1, round(seconds))  # ab's times are whole seconds
     for count in CONCURRENCY[:4]:
