@@ -20,11 +20,14 @@ BLACKOUT_SECONDS = 3.0
 AFTER_BLACKOUT_SECONDS = 5.0
 # Of a transfer with a blackout in it: left out, then counted before and after it.
 CUT_SKIP_SECONDS, BEFORE_CUT_SECONDS, AFTER_CUT_SECONDS = 1.0, 1.0, 4.0
-# (up to so many Mbit/s, transfers last this part of what a load on loopback does)
+# (up to so many Mbit/s, transfers last this part of what a load on loopback does, or of TRANSFER_LOAD_MIN)
 TRANSFER_SHARES = [(50, 2.5), (100, 1.5), (200, 0.8), (float("inf"), 0.3)]
+TRANSFER_LOAD_MIN = 0.6
 LOSS_THAT_SHOWS, OPENED_OFTEN = 0.5, 5  # per cent: half of the responses of 100 KB lose a packet then
 JUDGED = ("lossy", "far")  # the links that goals are about
-GIVE_UP_SECONDS = 8.0  # a hundred responses at once, for each second of a load but at least one
+# A hundred responses at once are waited for as long as the link may need for them, when that is not more than so much
+# for each second of a load (and for one at least). Else it is soon given up: only the first bytes can be compared.
+WAIT_SECONDS, GIVE_UP_SECONDS = 16.0, 5.0
 CPU_SHARE_MAX = 0.9  # of a core, for the emulator
 PUNCTUAL_RTT = 0.002  # below it the emulator waits awake: 50 us more would be seen
 SETTLE_SECONDS = 0.3
@@ -306,8 +309,7 @@ def shown_many(*what):
 
 def waited_for(line, seconds):
     """Scenarios of responses, each from a fresh start of both proxies. What takes several times as long as the link
-    needs is given up, and a hundred at once after a time that grows with `seconds`."""
-    give_up = GIVE_UP_SECONDS * max(1, seconds)
+    needs is given up."""
     start, trip = SETTLE_SECONDS + RESTART_SECONDS + 3 * line.rtt, line.rtt
     often, judged = OPENED_OFTEN if line.loss >= LOSS_THAT_SHOWS else 1, line.name in JUDGED
     for size in ("1k", "100k", "1m"):
@@ -315,7 +317,9 @@ def waited_for(line, seconds):
         yield Scenario(f"response-{size}", f"{title}, the first since the start and the fourth",
                        responses(size, 8 + 10 * trip + 5 * ideal), 13 * trip + 4 * ideal, shown("cold", "warm"),
                        prepare=fresh, prepare_seconds=start)
-        patience = min(3 + 10 * trip + 1.5 * ideal_100, give_up)
+        patience = 3 + 10 * trip + 1.5 * ideal_100
+        if patience > WAIT_SECONDS * max(1, seconds):
+            patience = GIVE_UP_SECONDS
         yield Scenario(f"response-{size}-c100", f"{title}, 100 at once, the first since the start and the second",
                        responses_at_once(size, 100, patience), min(8 * trip + 2.5 * ideal_100, 2 * patience),
                        shown_many("cold", "warm"), prepare=fresh, prepare_seconds=start,
@@ -332,7 +336,7 @@ def transfers(line, seconds):
     """The first part of a transfer is left out; the rest lasts 5 round trips at least. What fast links carry in that
     time is much, and little to wait for. On the link that has blackouts, one falls into each."""
     share = next(share for mbit, share in TRANSFER_SHARES if line.mbit <= mbit)
-    long = max(share * seconds, 5 * line.rtt)
+    long = max(share * max(seconds, TRANSFER_LOAD_MIN), 5 * line.rtt)
     skip, patience, wrap = long / 3, 4 + 8 * line.rtt, lambda measure: measure
     if line.cut:
         long = BEFORE_CUT_SECONDS + BLACKOUT_SECONDS + AFTER_CUT_SECONDS

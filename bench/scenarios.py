@@ -13,7 +13,7 @@ CONCURRENCY = (1, 16, 64, 512, 1000)
 OPEN_CONNECTIONS = (1, 10, 1000, 10_000)
 BESIDE_OPEN = 16  # connections with requests, beside those that are open
 OVERHEAD_SECONDS = 0.3  # of a load beyond its length: programs start, connections are made
-LOAD_SHARE_MIN = 0.001  # seconds of a load for each connection, at least: to open them is no small part of a shorter one
+LOAD_SHARE_MIN = 0.001  # seconds of a load for each connection: to open them is much of a shorter one
 OPENED_A_SECOND = 3000  # connections, about
 RESTART_SECONDS = 1.0
 
