@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import select
 import selectors
 import socket
 import struct
@@ -36,6 +37,8 @@ def nginx(tmp_path_factory, script):
     (nginx.root / "file").write_bytes(payload(1000))
     (nginx.root / "medium").write_bytes(payload(300_000))
     (nginx.root / "large").write_bytes(payload(3_000_000))
+    with (nginx.root / "huge").open("wb") as huge:
+        huge.truncate(20_000_000)
     yield nginx
     nginx.stop()
 
@@ -160,28 +163,6 @@ def test_callers_that_give_up_keep_the_session(start_pair, script):
     ended.set()
 
 
-def test_readers_that_do_not_read(start_pair):
-    """They are closed, and what they hold is freed; the others go on."""
-    seconds = 2 * SLOW
-    pair = start_pair(both={"timeouts": {"request_body": f"{seconds}s"}})
-    callers = []
-    for _ in range(50):
-        caller = socket.socket()
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.connect(pair.http)
-        caller.sendall(b"GET /n/20000000 HTTP/1.1\r\nHost: a\r\n\r\n")
-        callers.append(caller)
-    assert pair.request("GET", "/n/1000").body == payload(1000)
-    time.sleep(seconds * 2.5)
-    for caller in callers:
-        total = 0
-        with pytest.raises(ConnectionResetError):
-            while piece := caller.recv(1 << 16):
-                total += len(piece)
-        assert total < 20000000
-        caller.close()
-
-
 def callers_that_do_not_read(pair, count, target):
     callers = []
     for _ in range(count):
@@ -191,6 +172,50 @@ def callers_that_do_not_read(pair, count, target):
         caller.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target)
         callers.append(caller)
     return callers
+
+
+def wait_reset(callers, seconds):
+    """Until the peer has reset each of these connections, from which nothing is read: the time of each."""
+    ended, poller = {}, select.poll()
+    for caller in callers:
+        poller.register(caller, 0)  # errors and hang-ups only
+    end = time.monotonic() + seconds
+    while len(ended) < len(callers):
+        assert time.monotonic() < end, f"{len(ended)} of {len(callers)} were reset"
+        for number, events in poller.poll(1000):
+            assert events & select.POLLERR, "closed, but not as a response that was cut"
+            ended[number] = time.monotonic()
+            poller.unregister(number)
+    return ended.values()
+
+
+def in_flight(admin):
+    metrics = http1.request(admin, "GET", "/metrics", timeout=30 * SLOW).body.decode()
+    return int(re.search(r"^ptproxy_http_requests_in_flight (\d+)$", metrics, re.M)[1])
+
+
+def test_readers_that_do_not_read(start_pair, nginx):
+    """They are closed when their time is up and not before, and what they hold is freed; the others go on."""
+    seconds = 2 * SLOW
+    admins = {end: ("127.0.0.1", peers.free_port()) for end in ("client", "server")}
+    pair = start_pair(nginx.address, both={"timeouts": {"request_body": f"{seconds}s"}}, **{
+        end: {"admin": {"bind_address": "%s:%d" % admin}} for end, admin in admins.items()})
+    begun = time.monotonic()
+    callers = callers_that_do_not_read(pair, 50, b"/huge")
+    assert pair.request("GET", "/file").body == payload(1000)
+    ended = wait_reset(callers, 60 * SLOW)  # on a busy machine it takes its time until each has a response
+    assert min(ended) > begun + seconds * 0.95
+    for caller in callers:
+        total = 0
+        with pytest.raises(ConnectionResetError):
+            while piece := caller.recv(1 << 16):
+                total += len(piece)
+        assert total < 20_000_000
+        caller.close()
+    for admin in admins.values():
+        wait_for(lambda admin=admin: in_flight(admin) == 0, 10 * SLOW, "the end of all requests")
+    assert pair.request("GET", "/file").body == payload(1000)
+    assert len(pair.client.connections()) == 1
 
 
 def test_thousands_of_readers_that_do_not_read(start_pair, nginx):
