@@ -16,8 +16,8 @@ where Answer(400) might be expected.
 from dataclasses import dataclass
 
 from h3_wire import (CANCEL_PUSH, CONTROL_STREAM, DECODER_STREAM, ENCODER_STREAM, GOAWAY, HEADERS, MAX_PUSH_ID,
-                     PUSH_PROMISE, PUSH_STREAM, SETTINGS, data, frame, headers, line, prefixed, request, section,
-                     settings, varint)
+                     PRIORITY_UPDATE, PUSH_PROMISE, PUSH_STREAM, REQUEST, SETTINGS, data, frame, headers, line,
+                     prefixed, request, section, settings, varint)
 
 NO_ERROR, INTERNAL_ERROR, STREAM_CREATION_ERROR, CLOSED_CRITICAL_STREAM = 0x100, 0x102, 0x103, 0x104
 FRAME_UNEXPECTED, FRAME_ERROR, EXCESSIVE_LOAD, ID_ERROR, SETTINGS_ERROR, MISSING_SETTINGS = (
@@ -92,6 +92,10 @@ GOOD = [
                       send("r", b"", True)], Passed(UPLOAD)),
     ("three cookie fields", ask(request(("cookie", "a=b"), ("cookie", "c=d"), ("cookie", "e=f"))),
      Passed(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; c=d; e=f\r\n\r\n")),
+    ("cookie fields, and one that is empty", ask(request(("cookie", "a=b"), ("cookie", ""))),
+     Passed(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\n\r\n")),
+    ("a path that looks like an authority", ask(request(path="//h/x")),
+     Passed(b"GET //h/x HTTP/1.1\r\nHost: a\r\n\r\n")),
     ("te: trailers", ask(request(("te", "trailers"))),
      Passed(b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n")),
     ("trailers", [*begun(request(**POST)), ["pause", 0.03], send("r", data("hello") + headers(("x-sum", "1")), True)],
@@ -108,6 +112,12 @@ GOOD = [
      on("ucontrol", CONTROL_STREAM, settings((0x21, 5), (0x1f * 7 + 0x21, 1))) + ask(request()), Passed()),
     ("a setting twice, which may be overlooked",
      on("ucontrol", CONTROL_STREAM, settings((6, 1000), (6, 1000))) + ask(request()), Passed()),
+    ("a flood of PRIORITY_UPDATE", on("ucontrol", CONTROL_STREAM, settings(),
+                                      *(frame(PRIORITY_UPDATE, varint(4 * number) + b"u=1") for number in range(1000)))
+     + ask(request()), Passed()),
+    ("as many fields as may be, with the two of the client's end",
+     ask(request(*(("x", "y") for _ in range(130)))),
+     Passed(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 130 + b"\r\n")),
     ("OPTIONS *", ask(request(method="OPTIONS", path="*")), Passed(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")),
     ("expect: 100-continue with the body at once",
      ask(request(("expect", "100-continue"), LENGTH_5, **POST), data("hello")),
@@ -128,17 +138,18 @@ PSEUDO = [
      Connection(MESSAGE_ERROR)),
     ("a name of a colon only", ask(request((":", "x"))), Connection(MESSAGE_ERROR)),
     *pseudo("method", "", "G T", "G\rT", "G\nT", "G\0T", "GET / HTTP/1.1\r\nHost: b\r\n\r\nGET", "G\xc9T", "G,T",
-            outcome=Connection(MESSAGE_ERROR)),
+            " GET", "GET ", outcome=Connection(MESSAGE_ERROR)),
     (":method is longer than we take", ask(request(method="X" * 65)), Answer(400)),
     *pseudo("scheme", "", "ht tp", "1http", "http\r\n", "http:", outcome=Connection(MESSAGE_ERROR)),
     *pseudo("path", "", "x", "x/y", "a b", "/a b", "/a HTTP/1.1\r\nHost: b", "/\t", "/\0", "/\r", "/\n", "/\x7f", "*",
-            outcome=Connection(MESSAGE_ERROR)),
+            "* ", " /", "/ ", outcome=Connection(MESSAGE_ERROR)),
     *pseudo("path", "/#f", "/\x80", "/\xc3\xa9", outcome=Answer(400)),
-    *pseudo("authority", "", "a b", "a\r\nX: y", "a\0", "user@a", "a/b", "a#b", "a?b", "a\\b",
-            outcome=Connection(MESSAGE_ERROR)),
+    *pseudo("authority", "", "a b", "a\r\nX: y", "a\0", "user@a", "a/b", "a#b", "a?b", "a\\b", " a",
+            "a ", outcome=Connection(MESSAGE_ERROR)),
     *pseudo("authority", "a,b", "[::1", "a:x", "a:", "a:0", "a:65536", outcome=Answer(400)),
     *((f":path is {path!r} with :scheme {scheme}", ask(request(path=path, scheme=scheme)), Answer(400))
       for path, scheme in (("x", "ftp"), ("http://b/", "ftp"))),
+    (":path is x with :scheme http", ask(request(path="x", scheme="http")), Connection(MESSAGE_ERROR)),
     (":path is * for GET with :scheme ftp", ask(request(path="*", scheme="ftp")), Answer(400)),
     ("another scheme is as good", ask(request(scheme="ftp")), Passed()),
     ("CONNECT", ask(headers((":method", "CONNECT"), (":authority", "a:80"))), Answer(405)),
@@ -158,10 +169,15 @@ HOST = [
 ]
 
 # What nghttp3 drops without telling: nothing of it may be seen.
-DROPPED = [(f"field {name!r}: {value!r} is dropped", ask(request((name, value))), Passed()) for name, value in (
+DROPPED = [
+    ("a trailer of CR and LF is dropped",
+     [*begun(request(**POST)), ["pause", 0.03], send("r", data("hello") + headers(("x-sum", "1\r\nx: y")), True)],
+     Passed(CHUNKED)),
+    *((f"field {name!r}: {value!r} is dropped", ask(request((name, value))), Passed()) for name, value in (
     ("x", "a\r\nx-injected: 1"), ("x", "a\nb"), ("x", "a\rb"), ("x", "a\0b"), ("x", "\0"), ("x", "a\x01b"),
     ("x", "a\x7f"), ("x", " a"), ("x", "a "), ("x", "\ta"), ("x", "a\t"),
-    ("x\r\ny", "z"), ("x y", "z"), ("x:y", "z"), ("x\0", "z"), ("\xe9", "z"), ("x(", "z"), ("", "z"))]
+    ("x\r\ny", "z"), ("x y", "z"), ("x:y", "z"), ("x\0", "z"), ("\xe9", "z"), ("x(", "z"), ("", "z"),
+    ("cookie", "a=b\r\nx: y"), ("cookie", "a\0"), ("cookie", "a=b\n")))]
 
 FIELDS = [
     ("a name in upper case", ask(request(("X-Upper", "y"))), Connection(MESSAGE_ERROR)),
@@ -271,7 +287,40 @@ def decoder(*instructions):
     return CONTROL + on("u2", ENCODER_STREAM) + on("u3", DECODER_STREAM, *instructions)
 
 
+def insert(name, value):
+    """An insert with a literal name (RFC 9204 section 4.3.3)."""
+    return prefixed(len(name), 5, 0x40) + name + prefixed(len(value), 7, 0) + value
+
+
+TABLE = prefixed(8192, 5, 0x20)  # its capacity
+FIRST_ENTRY = b"\x80"  # of the dynamic table, as a field line
+BLOCKED_MAX = 100  # SETTINGS_QPACK_BLOCKED_STREAMS of ptproxy
+
+
+def waiting(*lines):
+    """HEADERS of a request whose section refers to the first entry of the dynamic table."""
+    pseudo_fields = section(REQUEST.items())[2:]
+    return frame(HEADERS, b"\x02\0" + pseudo_fields + b"".join(lines))
+
+
 QPACK = [
+    ("a field from the dynamic table", encoder(TABLE, insert(b"x", b"y")) + ask(waiting(FIRST_ENTRY)),
+     Passed(WITH_X % b"y")),
+    ("a field that is inserted later", [*CONTROL, *on("u3", DECODER_STREAM), *ask(waiting(FIRST_ENTRY)),
+                                        ["pause", 0.03], *on("u2", ENCODER_STREAM, TABLE, insert(b"x", b"y"))],
+     Passed(WITH_X % b"y")),
+    ("a bomb: a large entry a thousand times", encoder(TABLE, insert(b"x", b"y" * 8000))
+     + ask(waiting(FIRST_ENTRY * 1000)), Answer(431)),
+    ("more streams that wait for an entry than may",
+     [*encoder(), *(send(f"waits {number}", waiting(FIRST_ENTRY), True) for number in range(BLOCKED_MAX + 1))],
+     Connection(DECOMPRESSION_FAILED)),
+    ("an instruction without its end stops nobody", encoder(TABLE, insert(b"x", b"y" * 100)[:50]) + ask(request()),
+     Passed()),
+    ("an entry that is larger than the table", encoder(prefixed(64, 5, 0x20), insert(b"x", b"y" * 100)),
+     Connection(ENCODER_STREAM_ERROR)),
+    ("a string far longer than its section, in Huffman code",
+     ask(frame(HEADERS, b"\0\0" + prefixed(1, 3, 0x20) + b"x" + prefixed(1000, 7, 0x80) + b"\x1f" * 4)),
+     Connection(DECOMPRESSION_FAILED)),
     ("a static entry that is none",
      ask(frame(HEADERS, b"\0\0" + prefixed(99, 6, 0xc0))), Connection(DECOMPRESSION_FAILED)),
     ("a dynamic entry where there is none", ask(frame(HEADERS, b"\0\0" + prefixed(0, 6, 0x80))),

@@ -80,10 +80,11 @@ HEADS = [
     ("a name in upper case", answer(status("200", ("X-Upper", "y")), data("ok")), Lost()),
     *((f"{name}: {value}", answer(status("200", (name, value)), data("ok")), Lost()) for name, value in (
         ("connection", "close"), ("transfer-encoding", "chunked"), ("keep-alive", "x"), ("upgrade", "h2c"),
-        ("proxy-connection", "close"))),
+        ("proxy-connection", "close"), ("content-length", "5,5"), ("content-length", "-5"), ("content-length", ""))),
     ("nothing but 103", answer(status("103")), Bad()),
     ("17 times 103", answer(status("103") * 17, WITH_2, data("ok")), Bad()),
     ("17 times 103, and more to come", [send("r", status("103") * 17)], Bad(MESSAGE_ERROR)),
+    ("103 that is malformed", answer(status("103", ("X-Upper", "y")), WITH_2, data("ok")), Lost()),
     ("a field of CR and LF is dropped", answer(status("200", ("x", "a\r\ny: z"), LENGTH_2), data("ok")), Response()),
     ("a field of NUL is dropped", answer(status("200", ("x", "a\0"), LENGTH_2), data("ok")), Response()),
     ("too many fields", answer(status("200", *((f"x-{number}", "y") for number in range(200)), LENGTH_2), data("ok")),
@@ -107,6 +108,10 @@ BODIES = [
     ("nothing but the end", answer(b""), Bad()),
 ]
 
+# Its beginning is with the caller when the fault comes.
+SENT_HEAD = [send("r", status("200")), ["pause", 0.05]]
+BEGUN = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nok"
+
 FRAMES = [
     ("DATA before HEADERS", answer(data("x"), WITH_2), Lost(FRAME_UNEXPECTED)),
     ("SETTINGS on the request stream", answer(frame(SETTINGS)), Lost(FRAME_UNEXPECTED)),
@@ -116,6 +121,15 @@ FRAMES = [
     ("a section without prefix", answer(frame(HEADERS, b"\0")), Lost(DECOMPRESSION_FAILED)),
     ("a static entry that is none",
      answer(frame(HEADERS, b"\0\0" + prefixed(99, 6, 0xc0))), Lost(DECOMPRESSION_FAILED)),
+    *((f"frame 0x{kind:x} on the request stream", answer(frame(kind, b"\0"), WITH_2), Lost(FRAME_UNEXPECTED))
+      for kind in (0x2, 0x6, 0x8, 0x9, GOAWAY, MAX_PUSH_ID)),
+    ("DATA behind trailers", [*SENT_HEAD, send("r", data("ok") + headers(("x-sum", "1")) + data("x"), True)],
+     Cut(BEGUN, FRAME_UNEXPECTED)),
+    ("HEADERS behind trailers", [*SENT_HEAD, send("r", headers(("x-sum", "1")) + headers(("x-sum", "2")), True)],
+     Cut(BEGUN, FRAME_UNEXPECTED)),
+    ("a second response", [*SENT_HEAD, send("r", data("ok") + WITH_2 + data("ok"), True)], Cut(BEGUN, MESSAGE_ERROR)),
+    ("trailers in upper case", [*SENT_HEAD, send("r", data("ok") + headers(("X-Sum", "1")), True)],
+     Cut(BEGUN, MESSAGE_ERROR)),
     ("SETTINGS twice", on("ucontrol", settings()), Lost(FRAME_UNEXPECTED)),
     ("DATA on the control stream", on("ucontrol", data("x")), Lost(FRAME_UNEXPECTED)),
     ("MAX_PUSH_ID of a server", on("ucontrol", frame(MAX_PUSH_ID, b"\0")), Lost(FRAME_UNEXPECTED)),

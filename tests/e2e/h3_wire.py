@@ -1,6 +1,7 @@
 """HTTP/3 as bytes (RFC 9114, 9204), made by hand: what no library would send can be said as well as what is right."""
 
 DATA, HEADERS, CANCEL_PUSH, SETTINGS, PUSH_PROMISE, GOAWAY, MAX_PUSH_ID = 0, 1, 3, 4, 5, 7, 13
+PRIORITY_UPDATE = 0xf0700  # RFC 9218 section 7.2
 CONTROL_STREAM, PUSH_STREAM, ENCODER_STREAM, DECODER_STREAM = b"\x00", b"\x01", b"\x02", b"\x03"
 REQUEST = {":method": "GET", ":scheme": "https", ":authority": "a", ":path": "/"}
 

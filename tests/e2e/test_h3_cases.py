@@ -4,15 +4,17 @@ Every row is a connection of its own, beside the session of a ptproxy in client 
 """
 
 import json
+import re
 import subprocess
 
 import h3_cases
+import http1
 import http_case
 import peers
 import pytest
-from h3_cases import Answer, Connection, Passed, Stream, on, send
-from h3_wire import CONTROL_STREAM, DECODER_STREAM, ENCODER_STREAM, request, settings
-from harness import SLOW
+from h3_cases import REQUEST_CANCELLED, Answer, Connection, Passed, Stream, on, send
+from h3_wire import CONTROL_STREAM, DECODER_STREAM, ENCODER_STREAM, data, request, settings
+from harness import SANITIZED, SLOW, wait_for
 from http_case import Case, Exchange
 from http_case_run import CaseOrigin, compare_requests
 
@@ -30,7 +32,7 @@ def origin():
 
 @pytest.fixture(scope="module")
 def pair(start_shared_pair, origin):
-    return start_shared_pair(origin.address)
+    return start_shared_pair(origin.address, server={"admin": {"bind_address": f"127.0.0.1:{peers.free_port()}"}})
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,54 @@ def test_case(number, raw, pair, origin):
     problems = compare(outcome, got) + compare_requests(case, run)
     assert not problems, f"{name}:\n" + "\n".join([*problems, describe(got)])
     assert pair.request("GET", CANARY % number).status == 200
+
+
+FLOOD = 3000 if SANITIZED else 6000
+AT_ONCE = 50
+FLOOD_BYTES_MAX = 64e6 * SLOW
+STREAMS_MAX = 1024  # transport.max_concurrent_http_streams
+
+
+def in_flight(pair):
+    host, port = pair.server.configuration["admin"]["bind_address"].split(":")
+    metrics = http1.request((host, int(port)), "GET", "/metrics").body.decode()
+    return int(re.search(r"^ptproxy_http_requests_in_flight (\d+)$", metrics, re.M)[1])
+
+
+def gives_up(name):
+    return [["reset", name, REQUEST_CANCELLED]]
+
+
+def wants_no_answer(name):
+    return [["stop", name, REQUEST_CANCELLED]]
+
+
+def breaks_off(name):
+    """So that it is we who reset the stream."""
+    return [send(name, data("x"), True)]
+
+
+@pytest.mark.parametrize("provoke", [gives_up, wants_no_answer, breaks_off])
+def test_a_flood_of_streams_that_end_at_once(raw, pair, origin, provoke):
+    """Thousands of requests, each of which is given up, or gives reason to be reset, as soon as it was sent: that peer
+    is served afterwards, the others all the time, and nothing is left of it."""
+    number = len(h3_cases.CASES) + [gives_up, wants_no_answer, breaks_off].index(provoke)
+    head = request(*([("content-length", "5")] if provoke is breaks_off else []), path=CANARY % number)
+    resident = pair.server.resident()
+    for at in range(0, FLOOD, FLOOD // 2):  # more than STREAMS_MAX on a connection: room must be given for others
+        steps = []
+        for first in range(at, at + FLOOD // 2, AT_ONCE):
+            names = [f"flood {one}" for one in range(first, first + AT_ONCE)]
+            steps += [send(name, head, provoke is not breaks_off) for name in names] + [["pause", 0]]
+            steps += [step for name in names for step in provoke(name)] + [["wait", name, PATIENCE] for name in names]
+        got = raw(whole(steps + [send("r", request(path=CANARY % number), True)], Passed(), CANARY % number))
+        assert compare(Passed(), got) == [], describe({**got, "streams": {"r": got["streams"]["r"]}})
+        floods = [stream for name, stream in got["streams"].items() if name.startswith("flood")]
+        assert len(floods) == FLOOD // 2 and all(stream["end"] or stream["reset"] is not None for stream in floods)
+        assert pair.request("GET", CANARY % number).status == 200
+    assert pair.server.resident() - resident < FLOOD_BYTES_MAX
+    assert len(origin.open) <= STREAMS_MAX
+    wait_for(lambda: in_flight(pair) == 0, what="the end of all requests")
 
 
 def test_nothing_was_left_behind(pair):
