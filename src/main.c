@@ -12,6 +12,7 @@
 #include "run/daemon.h"
 #include "run/privilege.h"
 #include "run/status.h"
+#include "run/usage.h"
 #include "run/version.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78, STATUS_CUT = 130 };
@@ -22,45 +23,26 @@ struct options {
   const char *path;
 };
 
-static const char help[] =
-    "usage: ptproxy [-c FILE] [--check | --dump]\n"
-    "       ptproxy certs --client NAME --server NAME [-o DIRECTORY]\n"
-    "       ptproxy status [-c FILE]\n"
-    "\n"
-    "Carries HTTP/1.1 requests over one mutually authenticated HTTP/3 session to another ptproxy.\n"
-    "\n"
-    "  -c, --config FILE  the configuration (default: /etc/ptproxy/config.json)\n"
-    "      --check        print every problem of the configuration, certificates and keys, and exit\n"
-    "      --dump         print the effective configuration, defaults filled in, as JSON, and exit\n"
-    "      --version      print the version, and those of the libraries in it, and exit\n"
-    "      --help         print this, and exit\n"
-    "\n"
-    "certs makes certificates and configurations for a new pair, status shows how a running daemon is.\n"
-    "Without --check or --dump it runs in the foreground and logs to stderr.\n"
-    "Exit status: 0 stopped gracefully, 1 failed, 2 wrong usage, 78 wrong configuration, 130 stopped at once.\n"
-    "Manual: man ptproxy, man ptproxy.json\n";
-
 /* False when the usage is wrong; the reason was printed. */
 static bool read_options(int argc, char **argv, struct options *options) {
-  static const struct option known[] = {
-      {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, ACTION_CHECK},
-      {"dump", no_argument, NULL, ACTION_DUMP}, {"version", no_argument, NULL, ACTION_VERSION},
-      {"help", no_argument, NULL, ACTION_HELP}, {NULL, 0, NULL, 0},
-  };
+  static const enum action actions[] = {[USAGE_CHECK] = ACTION_CHECK,
+                                        [USAGE_DUMP] = ACTION_DUMP,
+                                        [USAGE_VERSION] = ACTION_VERSION,
+                                        [USAGE_HELP] = ACTION_HELP};
   *options = (struct options){.action = ACTION_RUN, .path = "/etc/ptproxy/config.json"};
-  int option;
-  while ((option = getopt_long(argc, argv, "c:", known, NULL)) != -1) {
-    if (option == '?')
+  enum usage_option option;
+  while ((option = usage_next(USAGE_DAEMON, argc, argv)) != USAGE_END) {
+    if (option == USAGE_WRONG)
       return false;
-    if (option == 'c') {
+    if (option == USAGE_CONFIG) {
       options->path = optarg;
       continue;
     }
-    if (options->action != ACTION_RUN && options->action != (enum action)option) {
+    if (options->action != ACTION_RUN && options->action != actions[option]) {
       fputs("ptproxy: only one of --check, --dump, --version and --help at a time\n", stderr);
       return false;
     }
-    options->action = (enum action)option;
+    options->action = actions[option];
   }
   if (optind < argc)
     fprintf(stderr, "ptproxy: unexpected argument '%s'\n", argv[optind]);
@@ -132,7 +114,7 @@ int main(int argc, char **argv) {
     version_print(stdout);
     break;
   case ACTION_HELP:
-    fputs(help, stdout);
+    usage_help(USAGE_DAEMON, stdout);
     break;
   }
   return fflush(stdout) == 0 && !ferror(stdout) ? status : STATUS_FAILED;

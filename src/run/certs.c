@@ -16,6 +16,7 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "proto/tls_make.h"
+#include "run/usage.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 enum { DAYS_DEFAULT = 3650, DAYS_MAX = 36500, BACKDATED_S = 86400 /* clocks differ */, CONFIG_MAX = 1024 };
@@ -47,19 +48,6 @@ struct order {
 
 /* ---- the order ---- */
 
-static int usage(void) {
-  fputs("usage: ptproxy certs --client NAME --server NAME [-o DIRECTORY] [--days NUMBER]\n"
-        "\n"
-        "Makes a certificate authority, a certificate for each end and a minimal configuration for each.\n"
-        "\n"
-        "      --client NAME   name of the client end, which goes into its certificate: a DNS name or an IP address\n"
-        "      --server NAME   name of the server end; the client connects to it\n"
-        "  -o, --output DIR    where the files go (default: here); none is overwritten\n"
-        "      --days NUMBER   for how long the certificates are valid (default: 3650)\n",
-        stderr);
-  return STATUS_USAGE;
-}
-
 /* A DNS name or an IP address without brackets and port: what can stand in a certificate and in a configuration. */
 static bool is_name(const char *name) {
   char host[TLS_NAME_MAX + 1];
@@ -70,26 +58,22 @@ static bool is_name(const char *name) {
   return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:")] == '\0';
 }
 
-static bool read_order(int argc, char **argv, struct order *order) {
-  static const struct option known[] = {{"client", required_argument, NULL, 'C'},
-                                        {"server", required_argument, NULL, 'S'},
-                                        {"output", required_argument, NULL, 'o'},
-                                        {"days", required_argument, NULL, 'd'},
-                                        {NULL, 0, NULL, 0}};
-  int option;
+/* False: the usage is wrong. |help|: that is what is asked for, and the order is of no matter. */
+static bool read_order(int argc, char **argv, struct order *order, bool *help) {
+  enum usage_option option;
   optind = 1;
-  while ((option = getopt_long(argc, argv, "o:", known, NULL)) != -1) {
+  while ((option = usage_next(USAGE_CERTS, argc, argv)) != USAGE_END) {
     char *end = NULL;
-    if (option == 'C')
+    if (option == USAGE_CLIENT)
       order->client = optarg;
-    else if (option == 'S')
+    else if (option == USAGE_SERVER)
       order->server = optarg;
-    else if (option == 'o')
+    else if (option == USAGE_OUTPUT)
       order->directory = optarg;
-    else if (option == 'd')
+    else if (option == USAGE_DAYS)
       order->days = strtol(optarg, &end, 10);
     else
-      return false;
+      return *help = option == USAGE_HELP;
     if (end != NULL && (*end != '\0' || order->days < 1 || order->days > DAYS_MAX)) {
       fprintf(stderr, "ptproxy certs: --days must be 1-%d, got '%s'\n", DAYS_MAX, optarg);
       return false;
@@ -221,8 +205,13 @@ int certs_main(int argc, char **argv) {
   order->directory = ".";
   order->days = DAYS_DEFAULT;
   order->now_s = (int64_t)(clock_wall_us() / 1000000);
-  if (!read_order(argc, argv, order)) {
-    status = usage();
+  bool help = false;
+  if (!read_order(argc, argv, order, &help)) {
+    usage_help(USAGE_CERTS, stderr);
+    status = STATUS_USAGE;
+  } else if (help) {
+    usage_help(USAGE_CERTS, stdout);
+    status = STATUS_OK;
   } else if (make_all(order) != ERR_OK) {
     fputs("ptproxy certs: the keys could not be made\n", stderr);
   } else if (write_all(order)) {

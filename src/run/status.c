@@ -13,21 +13,15 @@
 
 #include "base/address.h"
 #include "config/config.h"
+#include "run/usage.h"
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78 };
 enum { ANSWER_MAX = 131072, PATIENCE_S = 5 };
 
 static const char request[] = "GET /status.txt HTTP/1.0\r\nHost: localhost\r\n\r\n";
 
-static int usage(void) {
-  fputs("usage: ptproxy status [-c FILE | -a ADDRESS]\n"
-        "\n"
-        "Shows how a running daemon is. Exit status: 0 a session is up, 1 none is, or there is no answer.\n"
-        "\n"
-        "  -c, --config FILE      the daemon's configuration, which names its admin endpoint\n"
-        "                         (default: /etc/ptproxy/config.json)\n"
-        "  -a, --address ADDRESS  the admin endpoint itself: IP:port or unix:/path\n",
-        stderr);
+static int wrong_usage(void) {
+  usage_help(USAGE_STATUS, stderr);
   return STATUS_USAGE;
 }
 
@@ -91,26 +85,28 @@ static int show(const struct address *address) {
 }
 
 int status_main(int argc, char **argv) {
-  static const struct option known[] = {
-      {"config", required_argument, NULL, 'c'}, {"address", required_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
   const char *path = "/etc/ptproxy/config.json", *where = NULL;
   struct address address;
-  int option;
+  enum usage_option option;
   optind = 1;
-  while ((option = getopt_long(argc, argv, "c:a:", known, NULL)) != -1) {
-    if (option == '?')
-      return usage();
-    *(option == 'c' ? &path : &where) = optarg;
+  while ((option = usage_next(USAGE_STATUS, argc, argv)) != USAGE_END) {
+    if (option == USAGE_WRONG)
+      return wrong_usage();
+    if (option == USAGE_HELP) {
+      usage_help(USAGE_STATUS, stdout);
+      return STATUS_OK;
+    }
+    *(option == USAGE_CONFIG ? &path : &where) = optarg;
   }
   if (optind < argc) {
     fprintf(stderr, "ptproxy status: unexpected argument '%s'\n", argv[optind]);
-    return usage();
+    return wrong_usage();
   }
   if (where == NULL && !find_address(path, &address))
     return STATUS_CONFIG;
   if (where != NULL && address_parse(&address, where, 0) != ERR_OK) {
     fprintf(stderr, "ptproxy status: '%s' is neither IP:port nor unix:/path\n", where);
-    return usage();
+    return wrong_usage();
   }
   return show(&address);
 }

@@ -10,8 +10,8 @@ _ptproxy() {
   esac
   local words
   case ${COMP_WORDS[1]} in
-    certs) words='--client --server --output --days' ;;
-    status) words='--config --address' ;;
+    certs) words='--client --server --output --days --help' ;;
+    status) words='--config --address --help' ;;
     *)
       words='--config --check --dump --version --help'
       [ "$COMP_CWORD" != 1 ] || words+=' certs status'
