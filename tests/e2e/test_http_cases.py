@@ -15,6 +15,8 @@ CASES = http_case.load_all()
 CASES_MIN = 250
 GENERATED = len(CASES)  # the first number of a canary behind a case that is not from a file
 
+BYTE_BY_BYTE_MAX = 90
+
 CHUNKED_REQUEST = (b"POST /upload?x=y HTTP/1.1\r\nHost: a.example:8080\r\nTransfer-Encoding: chunked\r\n"
                    b"User-Agent: split\r\nX-Empty:\r\nTrailer: X-Sum\r\n\r\n"
                    b"5;name=value\r\nhello\r\n0c\r\n in 12 bytes\r\n1\r\n.\r\n0;last=\"yes\"\r\nX-Sum: 1\r\n\r\n")
@@ -72,6 +74,26 @@ def test_every_split(pairs, origin):
         case = Case(f"split at {at}", "", in_two[0], [Exchange(request, in_two[1])], [response])
         problems = run_case(case, GENERATED + at, pair, origin)
         assert not problems, f"{case.name}\n" + "\n".join(problems)
+
+
+def may_be_slow(case):
+    """A request of a bearable length that is forwarded, and says nothing about when it is sent."""
+    return (case.pair == "{}" and case.end == "open" and case.canary and case.exchanges and len(case.sends) == 1
+            and isinstance(case.sends[0], bytes) and len(case.sends[0]) < BYTE_BY_BYTE_MAX
+            and all(step[0] != "pause" for exchange in case.exchanges for step in exchange.steps
+                    if not isinstance(step, bytes)))
+
+
+def test_byte_by_byte(pairs, origin):
+    """Every request that is legal, a byte in a segment: it is the same one."""
+    pair, tried = pairs("{}"), {}
+    for case in http_case.load_all():
+        # Of those that differ in the response only, one will do.
+        if may_be_slow(case) and case.sends[0] not in tried:
+            case.sends.insert(0, ("pieces", 1))
+            tried[case.sends[1]] = run_case(case, 2 * GENERATED + len(tried), pair, origin)
+            assert not tried[case.sends[1]], f"{case.place}: {case.name}\n" + "\n".join(tried[case.sends[1]])
+    assert len(tried) > 100
 
 
 def test_a_hundred_in_one_segment(pairs, origin):
