@@ -194,7 +194,8 @@ def faults(results):
         yield ""
     late = [sample for sample in results["samples"] if sample["figures"].get("link_saturated")]
     if late:
-        yield f"**The link emulator had not enough CPU in {len(late)} measurements: they say less than they seem to.**"
+        yield (f"**The link emulator was late or had not enough CPU in {len(late)} measurements: they say less than "
+               "they seem to.**")
         yield ""
     far = [sample["figures"]["machine_busy"] for sample in results["samples"] if "machine_busy" in sample["figures"]]
     if far:

@@ -22,6 +22,7 @@ from plan import START_SECONDS, WARM_UP_SECONDS, clock
 from processes import TOP, BenchError, Caller, say
 
 SHOW_SECONDS = 5  # between two lines of progress
+JUDGED_TRIES = 3  # what a goal is about is measured again when the emulator did not keep up
 LINK_LIGHTEST = 5.0  # Mbit/s that a measurement on a link counts as, at least
 LINK_RESERVE = 1.3  # the next time a system does not take more of the link than this part of the last
 
@@ -205,16 +206,23 @@ def warm_up(started):
             load.wrk(system.place, system.address, scenarios.CONCURRENCY[-1], WARM_UP_SECONDS, "get", "/1k")
 
 
-def measure(place, scenario, system, number, capacity, mbit=0.0):
-    """One measurement, of about `mbit`; the medians, when it is repeated. What prepares it takes no capacity."""
-    found = []
-    for again in range(scenario.repeats):
-        place.prepare(system, scenario, number + 1000 * again)
+def once(place, scenario, system, number, capacity, mbit):
+    """What prepares it takes no capacity."""
+    for _ in range(JUDGED_TRIES if scenario.judged else 1):
+        place.prepare(system, scenario, number)
         scenario.prepare(system)
         with capacity.take(mbit) if capacity else contextlib.nullcontext():
             begun = place.begin()
             figures = scenario.measure(system)
-            found.append({**figures, **place.end(begun)})
+            figures = {**figures, **place.end(begun)}
+        if not figures.get("link_saturated"):
+            break
+    return figures
+
+
+def measure(place, scenario, system, number, capacity, mbit=0.0):
+    """One measurement, of about `mbit`; the medians, when it is repeated."""
+    found = [once(place, scenario, system, number + 1000 * again, capacity, mbit) for again in range(scenario.repeats)]
     return found[0] if len(found) == 1 else {name: statistics.median(one[name] for one in found if name in one)
                                              for name in found[0]}
 

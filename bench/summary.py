@@ -70,13 +70,18 @@ def lines(results):
         yield f"Not there to compare: {', '.join(results['missing'])}."
 
 
+def replace_block(page, begin, end, block):
+    """Puts `block` between two lines of a page, each of which must be there once."""
+    text = page.read_text()
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise BenchError(f"{page} has not the two lines between which the summary goes:\n{begin}\n{end}")
+    new = re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
+    page.write_text(new)
+
+
 def into_readme(path, readme):
     """Replaces what is between the marks in `readme` by the summary of the results in `path`. 0 when done."""
     if not path.exists():
         raise BenchError(f"there is no {path}: bench/run makes it")
-    text, block = readme.read_text(), "\n".join(lines(json.loads(path.read_text())))
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise BenchError(f"{readme} has not the two lines between which the summary goes:\n{BEGIN}\n{END}")
-    new = re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: f"{BEGIN}\n{block}\n{END}", text, flags=re.DOTALL)
-    readme.write_text(new)
+    replace_block(readme, BEGIN, END, "\n".join(lines(json.loads(path.read_text()))))
     return 0

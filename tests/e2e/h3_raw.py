@@ -3,6 +3,7 @@
 Each line on stdin is a case, as JSON: a list of steps, all on one new connection. A step is
 
   ["send", STREAM, HEX, END]   STREAM is a name; one that begins with "u" is unidirectional, and opened when first named
+  ["hole", STREAM, COUNT]      that many bytes, of which the first one is never sent
   ["reset", STREAM, CODE], ["stop", STREAM, CODE], ["pause", SECONDS]
   ["wait", STREAM, SECONDS]    until the peer has ended the stream or the connection
   ["closed", SECONDS]          until the peer has ended the connection
@@ -70,6 +71,10 @@ class Client(QuicConnectionProtocol):
             name, content, end = arguments
             if not self.closed:
                 self._quic.send_stream_data(self.stream(name), bytes.fromhex(content), end)
+        elif what == "hole":
+            stream = self.stream(arguments[0])
+            self._quic.send_stream_data(stream, bytes(arguments[1]), False)
+            self._quic._streams[stream].sender._pending.subtract(0, 1)
         elif what == "reset":
             self._quic.reset_stream(self.stream(arguments[0]), arguments[1])
         elif what == "stop":
