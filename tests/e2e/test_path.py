@@ -21,9 +21,9 @@ BODY = 4 << 20
 def link_pair(tmp_path, identities):
     made, origin = [], ScriptedOrigin(tmp_path / "origin")
 
-    def start(settings="delay=10", device=1500, session=True, **transport):
+    def start(settings="delay=10", device=1500, session=True, who=None, **transport):
         made.append(LinkPair(tmp_path / f"pair{len(made)}", identities, origin.address, settings, device,
-                             {"transport": transport}))
+                             {"transport": transport}, identities=who))
         return made[-1].start(session)
 
     yield start
@@ -178,3 +178,22 @@ def test_outage(link_pair):
     assert pair.request("GET", "/n/1000").body == payload(1000)
     assert 0.8 < time.monotonic() - start < 2.5 * SLOW
     one_session(pair)
+
+
+def test_a_refusal_that_is_a_round_trip_away(link_pair, identities):
+    """The client has verified the server and waits for its word. What is requested meanwhile waits, too, and gets 503
+    when that word is a refusal; what is requested between two attempts is told so at once."""
+    pair = link_pair("delay=50", session=False, who={"client": identities.foreign})
+    seconds = []
+    until = time.monotonic() + 2 * SLOW
+    while time.monotonic() < until:
+        start = time.monotonic()
+        answer = pair.request("GET", "/n/1")
+        seconds.append(time.monotonic() - start)
+        assert (answer.status, answer.body) == (503, b"tunnel not established\n")
+        time.sleep(0.01)
+    assert max(seconds) < 2 * SLOW and min(seconds) < 0.03 * SLOW
+    assert [each for each in seconds if each > 0.03], "none came while the word was awaited"
+    for end in pair.client, pair.server:
+        assert end.connections() == []
+        end.wait_log("WARN.*connection .* failed")
