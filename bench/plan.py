@@ -121,6 +121,13 @@ def clock(seconds):
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
+def scenario_names():
+    """Of all that can be measured, and of their parts."""
+    lines = [links.Line(name, 0.1, 10, 0) for name in links.PROFILES]
+    found = [*scenarios.on_loopback(1), *(one for line in lines for one in links.on_links(line, 1))]
+    return list(dict.fromkeys(name for one in found for name in (one.name, *one.parts)))
+
+
 def make(kinds, lines, loopback, rounds, seconds, chosen, quick, cores):
     """`lines`: links.Line of each link. `chosen(scenario)`: whether it is wanted."""
     def part(name, title, place, kinds, found, warm_up=False):

@@ -273,12 +273,20 @@ def test_a_budget_that_is_too_short_gives_the_shortest_plan():
     assert plan.within(60, made).load_seconds == plan.SECONDS_MIN
 
 
+def test_every_name_is_known():
+    found = made()
+    measured = [one for part in (*found.loopback, *found.far) for one in part.scenarios]
+    there = {name for one in measured for name in (one.name, *one.parts)}
+    assert there == set(plan.scenario_names()) and {"open", "open-10000", "blackout", "loss-0.5"} < there
+
+
 def test_names_are_unique():
     names = [name for scenario in scenarios.on_loopback(1) for name in scenario.titles()]
     assert len(names) == len(set(names)) >= 30
 
 
-@pytest.mark.parametrize("arguments", [["--systems", "apache"], ["--links", "moon"]])
+@pytest.mark.parametrize("arguments", [["--systems", "apache"], ["--links", "moon"],
+                                       ["--only", "get-1k-c64", "--only", "nonsense*"]])
 def test_run_knows_what_there_is(arguments):
     done = subprocess.run([TOP / "bench/run", *arguments], capture_output=True, text=True)
     assert done.returncode == 1 and "there are: " in done.stderr
