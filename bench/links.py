@@ -47,18 +47,20 @@ def unwanted(stats):
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A link's name, round-trip time in seconds, rate and loss in per cent."""
+    """A link's name, round-trip time in seconds, rate, loss in per cent, and loss in bursts."""
 
     name: str
     rtt: float
     mbit: float
     loss: float
+    burst: float = 0
 
     @classmethod
     def of(cls, profile):
         with Link(profile) as link:
             settings = link.stats()["ab"]["settings"]
-        return cls(profile, 2 * settings["delay"] / 1000, settings["rate"], settings["loss"])
+        return cls(profile, 2 * settings["delay"] / 1000, settings["rate"], settings["loss"],
+                   settings["burst_loss"])
 
     @property
     def cut(self):
@@ -71,7 +73,7 @@ class Line:
         return int(self.mbit * 1e6 / 8 * self.rtt)
 
     def about(self):
-        return {"rtt_ms": 1000 * self.rtt, "mbit": self.mbit, "loss": self.loss, "bdp": self.bdp}
+        return {"rtt_ms": 1000 * self.rtt, "mbit": self.mbit, "loss": self.loss, "burst": self.burst, "bdp": self.bdp}
 
     @property
     def files(self):

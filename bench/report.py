@@ -5,6 +5,7 @@ import re
 
 import curves
 import goals
+from links import BLACKOUT_SECONDS
 from plan import clock
 from processes import say
 from stats import summarise, tabulate
@@ -207,6 +208,15 @@ def faults(results):
         yield ""
 
 
+def about_link(name, link):
+    """What is known of a link before anything is measured."""
+    words = [f"{link['rtt_ms']:g} ms round trip", f"{link['mbit']:g} Mbit/s"]
+    words += [f"{link['loss']:g} % lost"] if link["loss"] else []
+    words += [f"{link['burst']:g} % lost in bursts"] if link.get("burst") else []
+    words += [f"{BLACKOUT_SECONDS:g} s of blackout in each transfer, none in responses"] if name == "blackout" else []
+    return f"{', '.join(words)}."
+
+
 def markdown(results, rows, plots):
     yield from head(results)
     yield from goal_tables(results, tabulate(results["samples"]))
@@ -222,6 +232,7 @@ def markdown(results, rows, plots):
     for place in rows.places():
         yield f"## {place}"
         yield ""
+        yield from [about_link(place, results["links"][place]), ""] if place in results["links"] else []
         for scenario in rows.scenarios(place):
             about = results["scenarios"][scenario]
             lines = scenario_table(rows, place, scenario, about["shows"])

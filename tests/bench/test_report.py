@@ -77,6 +77,15 @@ def test_report_has_the_curves(tmp_path):
     assert "2 workers for each end" not in text
 
 
+@pytest.mark.parametrize("name, more, words", [
+    ("far", {}, "150 ms round trip, 30 Mbit/s."),
+    ("lossy", {"loss": 1}, "150 ms round trip, 30 Mbit/s, 1 % lost."),
+    ("bad", {"burst": 5}, "150 ms round trip, 30 Mbit/s, 5 % lost in bursts."),
+    ("blackout", {}, "150 ms round trip, 30 Mbit/s, 3 s of blackout in each transfer, none in responses.")])
+def test_report_says_what_a_link_is(name, more, words):
+    assert report.about_link(name, {**FAR, **more}) == words
+
+
 def test_report_warns_of_a_late_link(tmp_path):
     late = results()
     late["samples"][-1]["figures"]["link_saturated"] = 1
