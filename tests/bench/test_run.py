@@ -99,7 +99,7 @@ def test_links_run_at_the_same_time(tmp_path):
     got = results(tmp_path)
     assert not got["failures"], got["failures"]
     assert {(sample["place"], sample["system"]) for sample in got["samples"]} == {
-        (place, system) for place in ("metro", "far") for system in ("ptproxy-rs", "direct-cubic")}
+        (place, system) for place in ("metro", "far") for system in ("ptproxy-rs", "direct-bbr", "direct-cubic")}
     for sample in got["samples"]:
         trip = got["links"][sample["place"]]["rtt_ms"]
         if sample["scenario"] == "opened-100k":

@@ -151,7 +151,7 @@ def test_ports_are_free_and_given_once():
 def test_variants_on_links():
     names = [kind.name for kind in links.variants(systems.KINDS.values())]
     assert names == ["ptproxy", "ptproxy-untuned", "nginx-bbr", "nginx-cubic", "haproxy-bbr", "haproxy-cubic", "caddy",
-                     "ptproxy-rs", "h2o", "direct-cubic"]
+                     "ptproxy-rs", "h2o", "direct-bbr", "direct-cubic"]
     kinds = {kind.name: kind for kind in links.variants(systems.KINDS.values())}
     assert kinds["nginx-cubic"].program == "nginx" and kinds["nginx-cubic"].congestion == "cubic"
     assert systems.tuning(kinds["ptproxy-untuned"], Far()) == ""
