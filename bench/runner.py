@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import datetime
+import math
 import os
 import platform
 import re
@@ -176,7 +177,8 @@ class Capacity:
 
     @contextlib.contextmanager
     def take(self, mbit):
-        mbit, ticket = min(max(mbit, LINK_LIGHTEST), self.total), object()
+        # Whole numbers: what is left of fractions would keep back for ever who needs everything.
+        mbit, ticket = min(math.ceil(max(mbit, LINK_LIGHTEST)), self.total), object()
         with self.condition:
             self.queue.append(ticket)
             self.condition.wait_for(lambda: self.stopped or self.queue[0] is ticket and self.free >= mbit)

@@ -225,6 +225,17 @@ def test_capacity_is_not_exceeded_and_nobody_is_passed_over():
     assert order.index(3) < order.index(4) < order.index(6)  # the large one was not overtaken for ever
 
 
+def test_capacity_has_no_remainders():
+    capacity = runner.Capacity(100)
+    for mbit in (100 / 3, 6.1, 7.7, 9.13, 12.000001):
+        first, second = capacity.take(mbit), capacity.take(mbit / 2 + 5)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+    assert capacity.free == 100
+
+
 def test_capacity_takes_what_is_too_large_alone():
     capacity = runner.Capacity(100)
     with capacity.take(1000):
