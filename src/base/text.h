@@ -9,7 +9,7 @@
 struct text {
   char *out; /* borrowed; ends with a NUL after the first piece */
   size_t size, len;
-  bool full; /* a piece did not fit: nothing is added any more */
+  bool full; /* a piece did not fit: |out| ends with what did of it, |len| before it, and nothing is added any more */
 };
 
 /* Adds a piece as printf does. */

@@ -20,14 +20,14 @@ enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = PATH_MAX + 1024, QUOTE_MAX = 8
 
 static const double whole_max = 9007199254740992; /* 2^53: a double has every whole number up to it */
 
-struct text {
-  struct text *next;
+struct kept { /* a text of the configuration */
+  struct kept *next;
   char bytes[];
 };
 
 struct owned_config {
   struct config config;
-  struct text *texts;
+  struct kept *texts;
 };
 
 struct reader {
@@ -66,15 +66,15 @@ static const char *key_path(const struct config_key *key, int index, char out[QU
 /* "a" followed by "b" as a text of the configuration; NULL (and a problem) when there is no memory. */
 static const char *keep(struct reader *reader, const char *a, const char *b) {
   size_t size = strlen(a) + strlen(b) + 1;
-  struct text *text = malloc(sizeof *text + size);
-  if (text == NULL) {
+  struct kept *kept = malloc(sizeof *kept + size);
+  if (kept == NULL) {
     problem(reader, true, NULL, "out of memory");
     return NULL;
   }
-  snprintf(text->bytes, size, "%s%s", a, b);
-  text->next = reader->owned->texts;
-  reader->owned->texts = text;
-  return text->bytes;
+  snprintf(kept->bytes, size, "%s%s", a, b);
+  kept->next = reader->owned->texts;
+  reader->owned->texts = kept;
+  return kept->bytes;
 }
 
 static const char *got(const cJSON *item, char out[QUOTE_MAX]) {
@@ -482,9 +482,9 @@ void config_free(struct config *config) {
     return;
   struct owned_config *owned = container_of(config, struct owned_config, config);
   while (owned->texts != NULL) {
-    struct text *text = owned->texts;
-    owned->texts = text->next;
-    free(text);
+    struct kept *kept = owned->texts;
+    owned->texts = kept->next;
+    free(kept);
   }
   free(owned);
 }

@@ -7,7 +7,6 @@
 #include <wolfssl/options.h>
 
 #include <arpa/inet.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/must.h"
+#include "base/text.h"
 #include "proto/tls_priv.h"
 
 enum { ALERT_BAD_CERTIFICATE = 42, ALERT_CERTIFICATE_REQUIRED = 116, ALERT_NO_APPLICATION_PROTOCOL = 120 };
@@ -158,51 +158,35 @@ static bool name_in_certificate(const struct DecodedCert *cert, const char *name
   return false;
 }
 
-/* A reason under construction; what does not fit is cut. */
-struct text {
-  char *out;
-  size_t len;
-};
-
-static void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void text_add(struct text *text, const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  int len = vsnprintf(text->out + text->len, TLS_REASON_MAX - text->len, format, args);
-  va_end(args);
-  if (len > 0)
-    text->len += (size_t)len < TLS_REASON_MAX - text->len ? (size_t)len : TLS_REASON_MAX - 1 - text->len;
-}
-
 /* What a peer wrote goes into logs: printable ASCII only. */
-static void text_add_foreign(struct text *text, const char *data, size_t len) {
+static void put_foreign(struct text *text, const char *data, size_t len) {
   for (size_t i = 0; i < len && i < 64; i++)
-    text_add(text, "%c", data[i] > ' ' && data[i] < 0x7f ? data[i] : '?');
+    text_put(text, "%c", data[i] > ' ' && data[i] < 0x7f ? data[i] : '?');
 }
 
-static void text_add_entry(struct text *text, const DNS_entry *entry) {
+static void put_entry(struct text *text, const DNS_entry *entry) {
   char ip[INET6_ADDRSTRLEN];
   if (entry->type == ASN_DNS_TYPE) {
-    text_add(text, "DNS:");
-    text_add_foreign(text, entry->name, (size_t)entry->len);
+    text_put(text, "DNS:");
+    put_foreign(text, entry->name, (size_t)entry->len);
   } else if (entry->type == ASN_IP_TYPE && (entry->len == 4 || entry->len == 16) &&
              inet_ntop(entry->len == 4 ? AF_INET : AF_INET6, entry->name, ip, sizeof ip) != NULL)
-    text_add(text, "IP:%s", ip);
+    text_put(text, "IP:%s", ip);
   else
-    text_add(text, "(another kind of name)");
+    text_put(text, "(another kind of name)");
 }
 
 static void say_wrong_name(const struct tls_context *context, const struct DecodedCert *cert, char *reason) {
-  struct text text = {.out = reason};
-  text_add(&text, "wrong host name: expected %s", context->peer_names[0]);
+  struct text text = {.out = reason, .size = TLS_REASON_MAX}; /* what does not fit is cut */
+  text_put(&text, "wrong host name: expected %s", context->peer_names[0]);
   for (size_t i = 1; i < context->peer_name_count; i++)
-    text_add(&text, " or %s", context->peer_names[i]);
-  text_add(&text, ", the certificate is for ");
+    text_put(&text, " or %s", context->peer_names[i]);
+  text_put(&text, ", the certificate is for ");
   if (cert->altNames == NULL)
-    text_add(&text, "no name at all (no subject alternative name)");
+    text_put(&text, "no name at all (no subject alternative name)");
   for (const DNS_entry *entry = cert->altNames; entry != NULL; entry = entry->next) {
-    text_add_entry(&text, entry);
-    text_add(&text, "%s", entry->next != NULL ? ", " : "");
+    put_entry(&text, entry);
+    text_put(&text, "%s", entry->next != NULL ? ", " : "");
   }
 }
 

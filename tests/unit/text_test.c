@@ -16,7 +16,7 @@ static void test_pieces(void **state) {
   assert_int_equal(text_len(&text), strlen(out));
 }
 
-/* A piece that does not fit is not cut, and no later one follows it, however short. */
+/* A piece that does not fit does not count, and no later one follows it, however short. */
 static void test_full(void **state) {
   (void)state;
   char out[8];
@@ -30,7 +30,21 @@ static void test_full(void **state) {
   assert_int_equal(text.len, 7);
 }
 
+/* For those who print what there is. */
+static void test_cut(void **state) {
+  (void)state;
+  char out[8];
+  struct text text = {.out = out, .size = sizeof out};
+  text_put(&text, "12345");
+  text_put(&text, "6789");
+  assert_string_equal(out, "1234567");
+  text_put(&text, "0");
+  assert_string_equal(out, "1234567");
+  assert_int_equal(text_len(&text), 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_full)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_full),
+                                     cmocka_unit_test(test_cut)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
