@@ -100,9 +100,13 @@ void cluster_join(struct cluster *cluster, unsigned index, struct ring *ring, co
   atomic_store_explicit(&member->phase, MEMBER_SERVING, memory_order_release);
 }
 
+static enum member_phase phase_of(const struct cluster *cluster, unsigned index) {
+  return (enum member_phase)atomic_load_explicit(&member_of(cluster, index)->phase, memory_order_acquire);
+}
+
 void cluster_leave(struct cluster *cluster, unsigned index) {
   struct member *member = member_of(cluster, index);
-  if (atomic_load(&member->phase) != MEMBER_ABSENT)
+  if (phase_of(cluster, index) != MEMBER_ABSENT)
     cluster_set_phase(cluster, index, MEMBER_GONE);
   pthread_mutex_lock(&member->lock);
   member->ring = NULL;
@@ -117,25 +121,25 @@ void cluster_wake(struct cluster *cluster, unsigned index) {
   pthread_mutex_unlock(&member->lock);
 }
 
-void cluster_set_phase(struct cluster *cluster, unsigned index, enum member_phase phase) {
-  atomic_store_explicit(&member_of(cluster, index)->phase, phase, memory_order_release);
+void cluster_wake_others(struct cluster *cluster, unsigned index) {
   for (unsigned i = 0; i < cluster->count; i++) {
     if (i != index)
       cluster_wake(cluster, i);
   }
 }
 
-static enum member_phase phase_of(const struct cluster *cluster, unsigned index) {
-  return (enum member_phase)atomic_load_explicit(&member_of(cluster, index)->phase, memory_order_acquire);
+void cluster_set_phase(struct cluster *cluster, unsigned index, enum member_phase phase) {
+  atomic_store_explicit(&member_of(cluster, index)->phase, phase, memory_order_release);
+  cluster_wake_others(cluster, index);
 }
 
 bool cluster_all(const struct cluster *cluster, enum member_phase phase) {
-  bool all = true;
   for (unsigned i = 0; i < cluster->count; i++) {
     enum member_phase is = phase_of(cluster, i);
-    all = all && (is == MEMBER_ABSENT || is >= phase);
+    if (is != MEMBER_ABSENT && is < phase)
+      return false;
   }
-  return all;
+  return true;
 }
 
 bool cluster_serving(const struct cluster *cluster, unsigned index) {

@@ -54,6 +54,8 @@ bool cluster_all(const struct cluster *cluster, enum member_phase phase);
 bool cluster_serving(const struct cluster *cluster, unsigned index);
 /* Ends the wait of a member; any thread. Harmless when it is absent or gone. */
 void cluster_wake(struct cluster *cluster, unsigned index);
+/* Ends the wait of all members but |index|. */
+void cluster_wake_others(struct cluster *cluster, unsigned index);
 
 /* The mailbox that |from| fills and |to| empties. */
 struct mailbox *cluster_mailbox(struct cluster *cluster, unsigned from, unsigned to);
@@ -63,6 +65,7 @@ void cluster_set_load(struct cluster *cluster, unsigned index, uint32_t load);
 uint32_t cluster_load(const struct cluster *cluster, unsigned index);
 /* Connections of callers on all workers: proxy->callers. */
 _Atomic uint32_t *cluster_callers(struct cluster *cluster);
+/* proxy->wishes of all workers. */
 struct proxy_wishes *cluster_wishes(struct cluster *cluster);
 
 void cluster_publish(struct cluster *cluster, unsigned index, const struct member_view *view);

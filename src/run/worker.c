@@ -161,10 +161,7 @@ static enum err open_all(struct worker *worker, struct tls_context *tls, char *r
 
 static void wake_others(void *context) {
   const struct worker *worker = context;
-  for (unsigned i = 0; i < cluster_count(worker->cluster); i++) {
-    if (i != worker->index)
-      cluster_wake(worker->cluster, i);
-  }
+  cluster_wake_others(worker->cluster, worker->index);
 }
 
 enum err worker_open(struct worker **out, const struct config *config, struct tls_context *tls, struct cluster *cluster,
