@@ -141,19 +141,19 @@ bool dispatcher_idle(const struct dispatcher *dispatcher) { return relays_none(&
 
 /* ---- opening and closing ---- */
 
-enum err dispatcher_open(struct dispatcher **out, struct cluster *cluster, unsigned index, struct proxy *proxy) {
+enum err dispatcher_open(struct dispatcher **out, struct cluster *cluster, struct proxy *proxy) {
   *out = NULL;
   struct dispatcher *dispatcher = calloc(1, sizeof *dispatcher);
   if (dispatcher == NULL)
     return ERR_NO_MEMORY;
-  if (relays_open(&dispatcher->relays, proxy, cluster_count(cluster)) != ERR_OK) {
+  if (relays_open(&dispatcher->relays, proxy, proxy->workers) != ERR_OK) {
     relays_close(&dispatcher->relays);
     free(dispatcher);
     return ERR_NO_MEMORY;
   }
   dispatcher->cluster = cluster;
-  dispatcher->index = index;
-  dispatcher->count = cluster_count(cluster);
+  dispatcher->index = proxy->worker;
+  dispatcher->count = proxy->workers;
   dispatcher->proxy = proxy;
   dispatcher->route = proxy->route;
   dispatcher->router = proxy->router;

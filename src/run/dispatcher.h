@@ -14,10 +14,9 @@
 
 struct dispatcher;
 
-/* For worker |index|, whose proxy->route it puts itself before; proxy->route may be NULL in a worker that serves
-   nothing itself. Everything is borrowed. ERR_OK or ERR_NO_MEMORY. */
-must_use enum err dispatcher_open(struct dispatcher **dispatcher, struct cluster *cluster, unsigned index,
-                                  struct proxy *proxy);
+/* For the worker of |proxy|, before whose proxy->route it puts itself; that may be NULL in a worker that serves nothing
+   itself. Everything is borrowed. ERR_OK or ERR_NO_MEMORY. */
+must_use enum err dispatcher_open(struct dispatcher **dispatcher, struct cluster *cluster, struct proxy *proxy);
 /* Nothing may be under way. NULL is allowed. */
 void dispatcher_close(struct dispatcher *dispatcher);
 

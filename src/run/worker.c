@@ -26,8 +26,7 @@ enum {
 
 struct worker {
   struct proxy proxy;
-  struct cluster *cluster; /* NULL: it is alone */
-  unsigned index;
+  struct cluster *cluster;       /* NULL: it is alone */
   bool joined, quiet;            /* the cluster knows of it; and that it is drained */
   bool all_closing;              /* nobody sends anything new any more: seen before the last mail was read */
   struct dispatcher *dispatcher; /* with a cluster */
@@ -120,7 +119,7 @@ static enum err open_client(struct worker *worker, char *reason, size_t reason_s
   }
   enum err err = ingress_front_open(&worker->front, proxy);
   if (err == ERR_OK)
-    err = worker->index == 0 ? listen_first(worker, reason, reason_size) : listen_too(worker, reason, reason_size);
+    err = proxy->worker == 0 ? listen_first(worker, reason, reason_size) : listen_too(worker, reason, reason_size);
   return err;
 }
 
@@ -142,16 +141,16 @@ static enum err open_all(struct worker *worker, struct tls_context *tls, char *r
   if (err == ERR_OK)
     err = open_io(proxy, reason, reason_size);
   bool admin = proxy->config->admin.bind_address != NULL;
-  if (err == ERR_OK && admin && worker->index == 0)
+  if (err == ERR_OK && admin && proxy->worker == 0)
     err = admin_open(&worker->admin, proxy, look, worker, reason, reason_size);
-  if (err == ERR_OK && (proxy->server || worker->index == 0))
+  if (err == ERR_OK && (proxy->server || proxy->worker == 0))
     err = sessions_open(&worker->sessions, proxy, tls, reason, reason_size);
   if (err == ERR_OK)
     err = proxy->server ? open_server(worker) : open_client(worker, reason, reason_size);
   if (err == ERR_OK && worker->cluster != NULL)
-    err = dispatcher_open(&worker->dispatcher, worker->cluster, worker->index, proxy);
+    err = dispatcher_open(&worker->dispatcher, worker->cluster, proxy);
   if (err == ERR_OK && worker->cluster != NULL) {
-    cluster_join(worker->cluster, worker->index, proxy->ring, worker->metrics);
+    cluster_join(worker->cluster, proxy->worker, proxy->ring, worker->metrics);
     worker->joined = true;
   }
   if (err == ERR_OK && admin) /* else an idle worker is left to sleep */
@@ -161,7 +160,7 @@ static enum err open_all(struct worker *worker, struct tls_context *tls, char *r
 
 static void wake_others(void *context) {
   const struct worker *worker = context;
-  cluster_wake_others(worker->cluster, worker->index);
+  cluster_wake_others(worker->cluster, worker->proxy.worker);
 }
 
 enum err worker_open(struct worker **out, const struct config *config, struct tls_context *tls, struct cluster *cluster,
@@ -179,7 +178,6 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   struct proxy *proxy = &worker->proxy;
   worker->metrics = proxy->metrics = metrics;
   worker->cluster = cluster;
-  worker->index = index;
   proxy->worker = (uint16_t)index;
   proxy->workers = cluster != NULL ? (uint16_t)cluster_count(cluster) : 1;
   proxy->callers = cluster != NULL ? cluster_callers(cluster) : NULL;
@@ -220,7 +218,7 @@ void worker_close(struct worker *worker) {
   must(worker->phase == WORKER_DONE);
   struct proxy *proxy = &worker->proxy;
   if (worker->cluster != NULL)
-    cluster_leave(worker->cluster, worker->index);
+    cluster_leave(worker->cluster, proxy->worker);
   dispatcher_close(worker->dispatcher);
   admin_close(worker->admin);
   ingress_front_close(worker->front);
@@ -286,7 +284,7 @@ static void begin_closing(struct worker *worker) {
   struct proxy *proxy = &worker->proxy;
   worker->phase = WORKER_CLOSING;
   if (worker->joined)
-    cluster_set_phase(worker->cluster, worker->index, MEMBER_CLOSING);
+    cluster_set_phase(worker->cluster, proxy->worker, MEMBER_CLOSING);
   proxy->draining = true;
   admin_stop(worker->admin);
   if (worker->front != NULL)
@@ -310,7 +308,7 @@ static void step_draining(struct worker *worker) {
   if (!drained(worker))
     return;
   if (worker->joined && !worker->quiet)
-    cluster_set_phase(worker->cluster, worker->index, MEMBER_QUIET);
+    cluster_set_phase(worker->cluster, worker->proxy.worker, MEMBER_QUIET);
   worker->quiet = true;
   if (!worker->joined || cluster_all(worker->cluster, MEMBER_QUIET))
     begin_closing(worker);
@@ -375,7 +373,7 @@ void worker_tick(struct worker *worker, uint64_t now_ns, uint64_t wall_us) {
     udp_bury(proxy->ring);
   exchange_bury(proxy);
   step_phase(worker);
-  if (worker->joined && worker->index > 0 && worker->sessions != NULL)
+  if (worker->joined && proxy->worker > 0 && worker->sessions != NULL)
     follow_sessions(worker);
 }
 
@@ -445,7 +443,7 @@ static void tell_cluster(struct worker *worker) {
   worker_report(worker, &view->report);
   view->lag_ns = lag(worker);
   view->sessions = worker->sessions != NULL ? sessions_view(worker->sessions, view->session, CLUSTER_VIEWS_MAX) : 0;
-  cluster_publish(worker->cluster, worker->index, view);
+  cluster_publish(worker->cluster, worker->proxy.worker, view);
 }
 
 static void on_measure_timer(struct timer *timer, uint64_t now_ns) {
