@@ -80,8 +80,8 @@ static void exchange_free(struct exchange *exchange) {
     head_close(&exchange->informational[i]);
   fields_close(&exchange->req_trailers);
   fields_close(&exchange->resp_trailers);
-  must(exchange->proxy->stalls.leaving_bytes >= exchange->leaving_bytes);
-  exchange->proxy->stalls.leaving_bytes -= exchange->leaving_bytes;
+  must(exchange->proxy->yield.leaving_bytes >= exchange->leaving_bytes);
+  exchange->proxy->yield.leaving_bytes -= exchange->leaving_bytes;
   pool_put(&exchange->proxy->exchanges, exchange);
 }
 

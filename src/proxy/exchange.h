@@ -75,7 +75,7 @@ struct exchange {
   const struct exchange_ops *near_ops, *far_ops;
   void *near, *far;       /* NULL: that end has let go, or has not taken it yet */
   void *link;             /* the session module's: the session that carries it */
-  uint64_t leaving_bytes; /* of the response, when it was ended for others: counted in proxy->stalls, too */
+  uint64_t leaving_bytes; /* of the response, when it was ended for others: counted in proxy->yield, too */
   uint64_t started_ns, requested_ns, queued_ns, forwarded_ns, answered_ns;
   /* 1xx responses that wait for the near end. There is a slot for each that may come, so that none is lost; opened, and
      its memory touched, when it is used: most exchanges have none. */

@@ -20,16 +20,9 @@
 #include "proto/fields.h"
 #include "proxy/marks.h"
 #include "proxy/stalls.h"
+#include "proxy/yield.h"
 
 struct exchange;
-
-/* Client mode: what has run out at the session's worker, and callers of all workers who do not move are to give back
-   (yield.h). */
-struct proxy_wishes {
-  _Atomic uint32_t streams;
-  _Atomic uint64_t bytes;       /* of payload, which is lent to the other workers */
-  _Atomic uint64_t bytes_given; /* by them */
-};
 
 struct proxy {
   const struct config *config; /* borrowed */
@@ -45,12 +38,13 @@ struct proxy {
   struct list ready;    /* exchanges to be pumped */
   struct list dead;     /* exchanges that both ends let go: freed in the tick's last step */
   struct stalls stalls; /* client mode: callers that are waited for */
+  struct yield yield;   /* client mode: what some of them are to give back */
   struct metrics *metrics;
   struct head_limits limits;
   struct log_rate refused_requests; /* lines about them in the access log */
   char loop_mark[LOOP_MARK_MAX];
-  struct proxy_wishes *wishes, own_wishes; /* of all workers; |own_wishes|: when there is one only */
-  void (*wake_others)(void *context);      /* NULL: there are none */
+  struct wishes *wishes, own_wishes;  /* of all workers; |own_wishes|: when there is one only */
+  void (*wake_others)(void *context); /* NULL: there are none */
   void *wake_context;
   _Atomic uint32_t *callers; /* connections of callers on all workers, when there are several */
   uint16_t worker, workers;  /* which one of how many: 0 of 1 when there is no other */

@@ -67,9 +67,8 @@ struct sessions {
   bool newest_next; /* whose turn it was last: the newest one's, not the oldest one's */
   struct timer wait_timer;
   struct timer yield_timer; /* set while requests wait */
-  uint32_t wanted;          /* streams: what proxy->streams_wanted was set to */
-  uint32_t promised;        /* of these: exchanges were ended for them, and no request has got them yet */
-  uint64_t promised_ns;     /* the first of them */
+  uint32_t wanted;          /* streams: what proxy->wishes->streams was set to */
+  struct promise promised;  /* streams: exchanges were ended for them, and no request has got them yet */
   struct connector connector;
   struct log_rate handshake_failures;
   struct session_report report;

@@ -204,8 +204,8 @@ void sessions_serve_waiting(struct sessions *sessions) {
     list_remove(node);
     sessions->waiting_count--;
     enum err err = begin(session, exchange);
-    if (err == ERR_OK && sessions->promised > 0)
-      sessions->promised--;
+    if (err == ERR_OK && sessions->promised.amount > 0)
+      sessions->promised.amount--;
     if (err == ERR_AGAIN) {
       if (newest)
         list_push(&sessions->waiting, node);
@@ -237,7 +237,7 @@ void sessions_route(void *router, struct exchange *exchange) {
   }
   enum err err = ERR_AGAIN;
   if (session != NULL && list_empty(&sessions->waiting)) {
-    sessions->promised = 0; /* those for whom it was did not need it */
+    sessions->promised.amount = 0; /* those for whom it was did not need it */
     err = begin(session, exchange);
   }
   if (err == ERR_AGAIN)

@@ -1,5 +1,4 @@
-/* Client mode: how many streams the requests that wait want from exchanges whose callers do not move. All workers may
-   give them (yield.c): the wish is a number that they share; who ends an exchange takes one off. */
+/* Client mode: how many streams the requests that wait want from exchanges whose callers do not move (yield.h). */
 #include <stdatomic.h>
 
 #include "base/clock.h"
@@ -8,27 +7,25 @@
 
 enum {
   LOOK_MS = 100,
-  STARVED_MS = 300,  /* a queue whose oldest has waited less is a burst */
-  PROMISE_MS = 1000, /* streams that were given are here by then, or were none */
+  STARVED_MS = 300, /* a queue whose oldest has waited less is a burst */
 };
 
 /* What was taken off the wish is promised, until a request has got it. */
 static void count_promises(struct sessions *sessions, uint64_t now_ns) {
   uint32_t left = atomic_exchange_explicit(&sessions->proxy->wishes->streams, 0, memory_order_relaxed);
   uint32_t given = sessions->wanted > left ? sessions->wanted - left : 0;
-  if (now_ns - sessions->promised_ns >= PROMISE_MS * NS_PER_MS)
-    sessions->promised = 0;
-  if (sessions->promised == 0)
-    sessions->promised_ns = now_ns;
-  sessions->promised += given;
+  promise_add(&sessions->promised, given, now_ns);
   sessions->wanted = 0;
 }
 
 static uint32_t wanted(const struct sessions *sessions, uint64_t now_ns) {
-  if (list_empty(&sessions->waiting) || !sessions_exhausted(sessions) || sessions->waiting_count <= sessions->promised)
+  if (list_empty(&sessions->waiting) || !sessions_exhausted(sessions) ||
+      sessions->waiting_count <= sessions->promised.amount)
     return 0;
   const struct exchange *oldest = container_of(sessions->waiting.next, struct exchange, queue);
-  return now_ns - oldest->queued_ns >= STARVED_MS * NS_PER_MS ? sessions->waiting_count - sessions->promised : 0;
+  if (now_ns - oldest->queued_ns < STARVED_MS * NS_PER_MS)
+    return 0;
+  return sessions->waiting_count - (uint32_t)sessions->promised.amount;
 }
 
 void sessions_on_yield_timer(struct timer *timer, uint64_t now_ns) {

@@ -1,6 +1,6 @@
 /* Client mode: the exchanges whose caller is waited for, to send the next piece of a request's body or to take bytes of
    the response, in the order in which these callers last moved. When something runs out that exchanges hold (streams,
-   payload buffers), the one whose caller has not moved for longest is the one to end.
+   payload buffers), the one whose caller has not moved for longest is the one to end (yield.h).
 
    A piece that came or went moves its caller to the end of the order, which costs two list operations; nothing is done
    for the others. The kernel takes large parts of a response ahead, and tells of more room late: when a send does not
@@ -13,8 +13,6 @@
 #include <stdint.h>
 
 #include "base/list.h"
-#include "base/log.h"
-#include "base/timer.h"
 
 struct exchange;
 struct stall;
@@ -46,10 +44,6 @@ struct stall {
 struct stalls {
   struct list fresh[STALL_KINDS], watched[STALL_KINDS];
   const struct stall_ops *ops; /* static */
-  struct timer timer;          /* yield.c: set while something has run out that still callers hold */
-  struct log_rate yields;
-  uint64_t given_bytes, given_ns; /* by callers of other workers for this one's buffers, and since when */
-  uint64_t leaving_bytes;         /* held by exchanges that were ended for others and are not yet buried */
 };
 
 void stalls_init(struct stalls *stalls);

@@ -7,7 +7,7 @@
      buffers   A pool is used up to SCARCE_PERCENT: callers that hold some and have been still for BUFFER_STILL_MS,
                until EASED_PERCENT are left. That is less time, as a fast link fills the rest within a second; then
                whoever needs the next buffer would be cut, however fast he reads. The session's worker lends the bytes
-   of responses to the others: what its own callers cannot give back it asks of theirs.
+               of responses to the others: what its own callers cannot give back it asks of theirs.
 
    Nobody is touched while there is enough of both. */
 #include "proxy/yield.h"
@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "proxy/exchange.h"
+#include "proxy/proxy.h"
 
 enum {
   LOOK_MS = 100, /* between two looks while something has run out */
@@ -28,22 +29,22 @@ enum {
   EASED_PERCENT = 60,
   BUFFER_BYTES_MIN = 16384, /* whoever holds less does not help */
   YIELD_LOG_BURST = 5,
-  GIVEN_MS = 1000,
+  PROMISE_MS = 1000,
 };
 
 static uint64_t held_bytes(const struct exchange *exchange) { return exchange->resp.pushed - exchange->resp.released; }
 
 static void end_exchange(struct proxy *proxy, struct stall *stall, const char *why) {
-  struct stalls *stalls = &proxy->stalls;
+  struct yield *yield = &proxy->yield;
   unsigned suppressed;
-  if (log_rate_ok(&stalls->yields, YIELD_LOG_BURST, proxy->now_ns, &suppressed)) {
+  if (log_rate_ok(&yield->lines, YIELD_LOG_BURST, proxy->now_ns, &suppressed)) {
     const char *what = stall->kind == STALL_READ ? "taken anything of the response" : "sent anything of the body";
     log_warn("%s: ended a request whose caller has not %s for %llu ms (and %u like it, not logged)", why, what,
              (unsigned long long)((proxy->now_ns - stall->moved_ns) / NS_PER_MS), suppressed);
   }
   stall->exchange->leaving_bytes = held_bytes(stall->exchange);
-  stalls->leaving_bytes += stall->exchange->leaving_bytes;
-  stalls->ops->end(stall);
+  yield->leaving_bytes += stall->exchange->leaving_bytes;
+  proxy->stalls.ops->end(stall);
   must(stall->kind == STALL_NONE);
 }
 
@@ -96,7 +97,7 @@ static uint64_t missing_bytes(const struct proxy *proxy) {
   uint64_t missing = 0;
   for (int size = 0; size < CHUNK_SIZES; size++)
     missing += chunks_excess(&proxy->chunks, (enum chunk_size)size, SCARCE_PERCENT, EASED_PERCENT);
-  uint64_t leaving = proxy->stalls.leaving_bytes + proxy->stalls.given_bytes;
+  uint64_t leaving = proxy->yield.leaving_bytes + proxy->yield.bytes.amount;
   return missing > leaving ? missing - leaving : 0;
 }
 
@@ -118,15 +119,9 @@ static bool bytes_are_wanted(const struct proxy *proxy) {
   return !lends(proxy) && atomic_load_explicit(&proxy->wishes->bytes, memory_order_relaxed) > 0;
 }
 
-/* What the others have given is back after GIVEN_MS at the latest, or does not come. */
 static void ask_for_buffers(struct proxy *proxy) {
-  struct stalls *stalls = &proxy->stalls;
   uint64_t given = atomic_exchange_explicit(&proxy->wishes->bytes_given, 0, memory_order_relaxed);
-  if (proxy->now_ns - stalls->given_ns >= GIVEN_MS * NS_PER_MS)
-    stalls->given_bytes = 0;
-  if (stalls->given_bytes == 0)
-    stalls->given_ns = proxy->now_ns;
-  stalls->given_bytes += given;
+  promise_add(&proxy->yield.bytes, given, proxy->now_ns);
   uint64_t missing = missing_bytes(proxy);
   atomic_store_explicit(&proxy->wishes->bytes, missing, memory_order_relaxed);
   if (missing > 0)
@@ -143,16 +138,24 @@ static void give_buffers(struct proxy *proxy) {
   atomic_fetch_add_explicit(&proxy->wishes->bytes_given, given, memory_order_relaxed);
 }
 
+void promise_add(struct promise *promise, uint64_t given, uint64_t now_ns) {
+  if (now_ns - promise->since_ns >= PROMISE_MS * NS_PER_MS)
+    promise->amount = 0;
+  if (promise->amount == 0)
+    promise->since_ns = now_ns;
+  promise->amount += given;
+}
+
 /* ---- */
 
 void yield_consider(struct proxy *proxy) {
-  if (!timer_is_set(&proxy->stalls.timer) &&
+  if (!timer_is_set(&proxy->yield.timer) &&
       (streams_are_wanted(proxy) || bytes_are_wanted(proxy) || missing_bytes(proxy) > 0))
-    timer_set(&proxy->timers, &proxy->stalls.timer, proxy_deadline(proxy, LOOK_MS));
+    timer_set(&proxy->timers, &proxy->yield.timer, proxy_deadline(proxy, LOOK_MS));
 }
 
 static void on_timer(struct timer *timer, uint64_t now_ns) {
-  struct proxy *proxy = container_of(timer, struct proxy, stalls.timer);
+  struct proxy *proxy = container_of(timer, struct proxy, yield.timer);
   stalls_watch(&proxy->stalls, now_ns, WATCH_MS * NS_PER_MS);
   yield_buffers(proxy);
   if (lends(proxy) && proxy->wake_others != NULL)
@@ -165,7 +168,7 @@ static void on_timer(struct timer *timer, uint64_t now_ns) {
 
 void yield_open(struct proxy *proxy) {
   stalls_init(&proxy->stalls);
-  timer_init(&proxy->stalls.timer, on_timer);
+  timer_init(&proxy->yield.timer, on_timer);
 }
 
-void yield_close(struct proxy *proxy) { timer_cancel(&proxy->timers, &proxy->stalls.timer); }
+void yield_close(struct proxy *proxy) { timer_cancel(&proxy->timers, &proxy->yield.timer); }

@@ -32,7 +32,7 @@ struct cluster {
   struct mailbox **mailboxes; /* count x count: from, to; NULL from one to itself */
   struct member *members;
   _Alignas(APART) _Atomic uint32_t callers;
-  _Alignas(APART) struct proxy_wishes wishes; /* read in every tick, seldom written */
+  _Alignas(APART) struct wishes wishes; /* read in every tick, seldom written */
 };
 
 static bool open_mailboxes(struct cluster *cluster) {
@@ -165,7 +165,7 @@ uint32_t cluster_load(const struct cluster *cluster, unsigned index) {
 }
 
 _Atomic uint32_t *cluster_callers(struct cluster *cluster) { return &cluster->callers; }
-struct proxy_wishes *cluster_wishes(struct cluster *cluster) {
+struct wishes *cluster_wishes(struct cluster *cluster) {
   return &cluster->wishes;
 }
 

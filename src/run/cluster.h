@@ -66,7 +66,7 @@ uint32_t cluster_load(const struct cluster *cluster, unsigned index);
 /* Connections of callers on all workers: proxy->callers. */
 _Atomic uint32_t *cluster_callers(struct cluster *cluster);
 /* proxy->wishes of all workers. */
-struct proxy_wishes *cluster_wishes(struct cluster *cluster);
+struct wishes *cluster_wishes(struct cluster *cluster);
 
 void cluster_publish(struct cluster *cluster, unsigned index, const struct member_view *view);
 void cluster_look(struct cluster *cluster, unsigned index, struct member_view *view);
