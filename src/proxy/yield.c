@@ -149,8 +149,8 @@ void promise_add(struct promise *promise, uint64_t given, uint64_t now_ns) {
 /* ---- */
 
 void yield_consider(struct proxy *proxy) {
-  if (!timer_is_set(&proxy->yield.timer) &&
-      (streams_are_wanted(proxy) || bytes_are_wanted(proxy) || missing_bytes(proxy) > 0))
+  if (!timer_is_set(&proxy->yield.timer) && (streams_are_wanted(proxy) || bytes_are_wanted(proxy) ||
+                                             proxy->yield.bytes.amount > 0 || missing_bytes(proxy) > 0))
     timer_set(&proxy->timers, &proxy->yield.timer, proxy_deadline(proxy, LOOK_MS));
 }
 
