@@ -14,7 +14,7 @@ uint64_t clock_monotonic_ns(void) {
 uint64_t clock_wall_us(void) {
   struct timespec now;
   must(clock_gettime(CLOCK_REALTIME, &now) == 0);
-  return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+  return (uint64_t)now.tv_sec * US_PER_S + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* By the clock that costs 30 ns; asking for the thread's CPU time takes 500, and the loop a microsecond too long. */
@@ -28,7 +28,7 @@ void clock_http_date(uint64_t wall_us, char out[30]) {
   static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
   static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   static const uint64_t last_second = 253402300799; /* of the year 9999: the format has four digits */
-  uint64_t seconds = wall_us / 1000000;
+  uint64_t seconds = wall_us / US_PER_S;
   time_t when = (time_t)(seconds > last_second ? last_second : seconds);
   struct tm tm;
   must(gmtime_r(&when, &tm) != NULL);

@@ -7,6 +7,7 @@
 #define NS_PER_US 1000ULL
 #define NS_PER_MS 1000000ULL
 #define NS_PER_S 1000000000ULL
+#define US_PER_S 1000000ULL
 
 /* CLOCK_MONOTONIC in nanoseconds: for deadlines. */
 uint64_t clock_monotonic_ns(void);

@@ -66,13 +66,13 @@ static void add_text(struct line *line, const char *text) { add(line, text, strl
 
 static void add_time(struct line *line) {
   uint64_t wall_us = clock_wall_us();
-  time_t seconds = (time_t)(wall_us / 1000000);
+  time_t seconds = (time_t)(wall_us / US_PER_S);
   struct tm tm;
   char text[96];
   if (gmtime_r(&seconds, &tm) == NULL)
     return;
   int len = snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                     tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(wall_us % 1000000));
+                     tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(wall_us % US_PER_S));
   if (len > 0 && (size_t)len < sizeof text)
     add(line, text, (size_t)len);
 }

@@ -1,8 +1,8 @@
 /* One request and its response: two heads, two flows, and two ends that know each other only through this.
 
-     near end: where the request comes from     client mode: an ingress connection   server mode: a stream of the
-   session far end:  where it goes                     client mode: a stream of the session server mode: an origin
-   connection
+                                             client mode               server mode
+     near end   where the request comes from   an ingress connection     a stream of the session
+     far end    where it goes                  a stream of the session   an origin connection
 
    An end fills the flow that it produces, consumes the other, and says what happened with exchange_wake; the pump, once
    a tick, calls the ends' functions for it. So nothing is called back from inside a call, and an end on another worker

@@ -35,7 +35,7 @@ static void set_wait_timer(struct origin *origin) {
   uint64_t due = TIMER_NEVER;
   uint64_t limit_ms = origin->proxy->config->timeouts.origin_connect_ms;
   if (!list_empty(&origin->waiting) && limit_ms > 0)
-    due = container_of(origin->waiting.next, struct exchange, queue)->started_ns + limit_ms * 1000000;
+    due = container_of(origin->waiting.next, struct exchange, queue)->started_ns + limit_ms * NS_PER_MS;
   timer_set(&origin->proxy->timers, &origin->wait_timer, due);
 }
 
@@ -53,7 +53,7 @@ static void fail_waiting(struct origin *origin, enum err reason) {
 
 static void on_wait_timer(struct timer *timer, uint64_t now_ns) {
   struct origin *origin = container_of(timer, struct origin, wait_timer);
-  uint64_t limit_ns = origin->proxy->config->timeouts.origin_connect_ms * 1000000;
+  uint64_t limit_ns = origin->proxy->config->timeouts.origin_connect_ms * NS_PER_MS;
   while (!list_empty(&origin->waiting)) {
     struct exchange *oldest = container_of(origin->waiting.next, struct exchange, queue);
     if (oldest->started_ns + limit_ns > now_ns)

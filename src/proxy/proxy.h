@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/pool.h"
@@ -69,7 +70,7 @@ static inline uint64_t proxy_callers_with_one_more(struct proxy *proxy, uint64_t
 }
 
 static inline uint64_t proxy_deadline(const struct proxy *proxy, uint64_t after_ms) {
-  return after_ms == 0 ? TIMER_NEVER : proxy->now_ns + after_ms * 1000000;
+  return after_ms == 0 ? TIMER_NEVER : proxy->now_ns + after_ms * NS_PER_MS;
 }
 
 #endif

@@ -196,7 +196,7 @@ size_t admin_text_people(const struct admin_view *view, char *out, size_t size) 
   else
     text_put(&text, "clients         %" PRIu64 " connections\n", metrics_get(&sum->connections_open));
   char date[30];
-  clock_http_date((uint64_t)view->certificate_not_after_s * 1000000, date);
+  clock_http_date((uint64_t)view->certificate_not_after_s * US_PER_S, date);
   text_put(&text, "certificate     ends %s\n", date);
   for (size_t i = 0; i < view->sessions; i++)
     put_people_session(&text, &view->session[i]);

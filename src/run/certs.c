@@ -204,7 +204,7 @@ int certs_main(int argc, char **argv) {
     return status;
   order->directory = ".";
   order->days = DAYS_DEFAULT;
-  order->now_s = (int64_t)(clock_wall_us() / 1000000);
+  order->now_s = (int64_t)(clock_wall_us() / US_PER_S);
   bool help = false;
   if (!read_order(argc, argv, order, &help)) {
     usage_help(USAGE_CERTS, stderr);

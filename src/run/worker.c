@@ -47,7 +47,7 @@ struct worker {
 
 static void set_time(struct proxy *proxy, uint64_t now_ns, uint64_t wall_us) {
   proxy->now_ns = now_ns;
-  uint64_t second = wall_us / 1000000;
+  uint64_t second = wall_us / US_PER_S;
   if (second == proxy->date_s)
     return;
   proxy->date_s = second;
@@ -196,7 +196,7 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   timer_init(&worker->measure_timer, on_measure_timer);
   worker->certificate_not_after_s = tls_context_not_after(tls);
   worker->started_ns = now_ns;
-  worker->started_s = wall_us / 1000000;
+  worker->started_s = wall_us / US_PER_S;
   set_time(proxy, now_ns, wall_us);
   enum err err = open_all(worker, tls, reason, reason_size);
   *out = worker;
