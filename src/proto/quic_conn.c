@@ -199,8 +199,8 @@ int quic_conn_receive(struct quic_conn *conn, const ngtcp2_path *path, const uin
     single.local = ngtcp2_conn_get_path2(conn->ngtcp2)->local;
   quic_cc_use(conn);
   int result = ngtcp2_conn_read_pkt(conn->ngtcp2, &single, NULL, data, len, now_ns);
-  conn->owed_packets++;
-  conn->owed_bytes += (uint32_t)len;
+  conn->hold.owed_packets++;
+  conn->hold.owed_bytes += (uint32_t)len;
   quic_mark_ready(conn);
   if (result == NGTCP2_ERR_RETRY)
     return result;
@@ -322,7 +322,7 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
     return emit_close(conn, buffer, size, train, now_ns);
   if (quic_hold(conn, now_ns))
     return false;
-  if (conn->idle)
+  if (conn->hold.idle)
     quic_reach_rest(conn->ngtcp2, now_ns);
   ngtcp2_path_storage path;
   ngtcp2_path_storage_zero(&path);
@@ -335,7 +335,7 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
     return conn->state == QUIC_CLOSING && emit_close(conn, buffer, size, train, now_ns);
   }
   ngtcp2_conn_update_pkt_tx_time(conn->ngtcp2, now_ns);
-  conn->idle = false;
+  conn->hold.idle = false;
   if (len == 0) {
     quic_hold_over(conn);
     return false;
@@ -349,11 +349,11 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
 uint64_t quic_expiry(const struct quic_conn *conn) {
   if (conn->state == QUIC_CLOSED)
     return UINT64_MAX;
-  if (conn->held_until_ns != 0 && conn->state == QUIC_OPEN)
-    return conn->held_until_ns;
+  if (conn->hold.until_ns != 0 && conn->state == QUIC_OPEN)
+    return conn->hold.until_ns;
   if (conn->state == QUIC_CLOSING)
     return conn->closed_ns;
-  return conn->idle ? quic_reach_expiry_idle(conn->ngtcp2, QUIC_HELD_NS) : ngtcp2_conn_get_expiry2(conn->ngtcp2);
+  return conn->hold.idle ? quic_reach_expiry_idle(conn->ngtcp2, QUIC_HELD_NS) : ngtcp2_conn_get_expiry2(conn->ngtcp2);
 }
 
 void quic_expire(struct quic_conn *conn, uint64_t now_ns) {
@@ -363,9 +363,9 @@ void quic_expire(struct quic_conn *conn, uint64_t now_ns) {
     become_closed(conn);
     return;
   }
-  if (conn->idle)
+  if (conn->hold.idle)
     quic_reach_rest(conn->ngtcp2, now_ns);
-  conn->urgent = true;
+  conn->hold.urgent = true;
   quic_cc_use(conn);
   int result = quic_path_expire(conn, now_ns);
   if (result != 0)
@@ -410,20 +410,20 @@ void quic_credit(struct quic_conn *conn, uint64_t len) {
 void quic_stream_credit(struct quic_conn *conn, int64_t stream, uint64_t len) {
   if (is_over(conn))
     return;
-  conn->owed_bytes += len < UINT16_MAX ? (uint32_t)len : UINT16_MAX;
+  conn->hold.owed_bytes += len < UINT16_MAX ? (uint32_t)len : UINT16_MAX;
   (void)ngtcp2_conn_extend_max_stream_offset(conn->ngtcp2, stream, len);
 }
 
 void quic_stream_reset(struct quic_conn *conn, int64_t stream, uint64_t code) {
   if (is_over(conn))
     return;
-  conn->urgent = true;
+  conn->hold.urgent = true;
   (void)ngtcp2_conn_shutdown_stream_write(conn->ngtcp2, 0, stream, code);
 }
 
 void quic_stream_stop(struct quic_conn *conn, int64_t stream, uint64_t code) {
   if (is_over(conn))
     return;
-  conn->urgent = true;
+  conn->hold.urgent = true;
   (void)ngtcp2_conn_shutdown_stream_read(conn->ngtcp2, 0, stream, code);
 }

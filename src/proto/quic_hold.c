@@ -28,40 +28,40 @@ static bool no_data(struct quic_conn *conn) {
   int64_t stream;
   bool fin;
   (void)quic_next_output(conn, &stream, &fin, vecs);
-  return stream < 0 && packets_lost(conn) == conn->lost_packets;
+  return stream < 0 && packets_lost(conn) == conn->hold.lost_packets;
 }
 
 static bool owes_little(const struct quic_conn *conn) {
-  return conn->owed_packets < HELD_PACKETS_MAX && conn->owed_bytes < HELD_BYTES_MAX;
+  return conn->hold.owed_packets < HELD_PACKETS_MAX && conn->hold.owed_bytes < HELD_BYTES_MAX;
 }
 
 static bool may_hold(const struct quic_conn *conn, uint64_t now_ns) {
-  return conn->state == QUIC_OPEN && conn->confirmed && !conn->urgent && !conn->writing && !conn->queued &&
-         owes_little(conn) && (conn->held_until_ns == 0 || now_ns < conn->held_until_ns);
+  return conn->state == QUIC_OPEN && conn->confirmed && !conn->hold.urgent && !conn->hold.writing &&
+         !conn->hold.queued && owes_little(conn) && (conn->hold.until_ns == 0 || now_ns < conn->hold.until_ns);
 }
 
 bool quic_hold(struct quic_conn *conn, uint64_t now_ns) {
   bool may = may_hold(conn, now_ns);
   if (!may || !no_data(conn)) {
-    conn->writing = true;
+    conn->hold.writing = true;
     if (may)
       quic_reach_ack_along(conn->ngtcp2);
     return false;
   }
-  conn->idle = true;
-  if (conn->held_until_ns == 0 && conn->owed_packets + conn->owed_bytes > 0)
-    conn->held_until_ns = now_ns + QUIC_HELD_NS;
+  conn->hold.idle = true;
+  if (conn->hold.until_ns == 0 && conn->hold.owed_packets + conn->hold.owed_bytes > 0)
+    conn->hold.until_ns = now_ns + QUIC_HELD_NS;
   return true;
 }
 
 void quic_hold_over(struct quic_conn *conn) {
-  conn->queued = quic_reach_queued(conn->ngtcp2);
-  conn->idle = conn->confirmed && !conn->queued && owes_little(conn) && no_data(conn);
-  conn->writing = conn->urgent = false;
+  conn->hold.queued = quic_reach_queued(conn->ngtcp2);
+  conn->hold.idle = conn->confirmed && !conn->hold.queued && owes_little(conn) && no_data(conn);
+  conn->hold.writing = conn->hold.urgent = false;
   if (!quic_reach_unacked(conn->ngtcp2))
-    conn->owed_packets = conn->owed_bytes = 0;
-  conn->held_until_ns = 0;
-  conn->lost_packets = packets_lost(conn);
+    conn->hold.owed_packets = conn->hold.owed_bytes = 0;
+  conn->hold.until_ns = 0;
+  conn->hold.lost_packets = packets_lost(conn);
 }
 
 /* The peer gets its streams back in batches, as long as it may open half of them without. */
@@ -72,7 +72,7 @@ static void give_streams_back(struct quic_conn *conn) {
   ngtcp2_conn_extend_max_streams_bidi(conn->ngtcp2, (size_t)conn->closed_streams);
   conn->peer_streams_max += conn->closed_streams;
   conn->closed_streams = 0;
-  conn->urgent = true;
+  conn->hold.urgent = true;
 }
 
 void quic_stream_seen(struct quic_conn *conn, int64_t stream) {

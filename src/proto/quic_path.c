@@ -32,54 +32,54 @@ void quic_path_acked(const ngtcp2_cc_pkt *packet) {
   struct quic_conn *conn = quic_current();
   if (conn == NULL)
     return;
-  conn->probes = 0;
+  conn->path.probes = 0;
   if (packet->pktlen >= DATA_BYTES)
-    conn->data_lost = 0;
+    conn->path.data_lost = 0;
   if (packet->pktlen > BASE_BYTES)
-    conn->large_lost = 0;
-  if (conn->mtu_search == MTU_FALLEN && packet->sent_ts > conn->mtu_searched_ns)
-    conn->mtu_search = MTU_DUE;
+    conn->path.large_lost = 0;
+  if (conn->path.mtu_search == MTU_FALLEN && packet->sent_ts > conn->path.mtu_searched_ns)
+    conn->path.mtu_search = MTU_DUE;
 }
 
 void quic_path_lost(const ngtcp2_cc_pkt *packet) {
   struct quic_conn *conn = quic_current();
   if (conn == NULL)
     return;
-  if (packet->pktlen > BASE_BYTES && conn->large_lost < LARGE_LOST_MAX)
-    conn->large_lost++;
-  if (packet->pktlen >= DATA_BYTES && conn->data_lost < DATA_LOST_MAX)
-    conn->data_lost++;
+  if (packet->pktlen > BASE_BYTES && conn->path.large_lost < LARGE_LOST_MAX)
+    conn->path.large_lost++;
+  if (packet->pktlen >= DATA_BYTES && conn->path.data_lost < DATA_LOST_MAX)
+    conn->path.data_lost++;
 }
 
 static void follow_mtu(struct quic_conn *conn, uint64_t now_ns) {
   if (conn->endpoint->settings.mtu > 0 || conn->state != QUIC_OPEN || !conn->confirmed)
     return;
   bool large = ngtcp2_conn_get_path_max_tx_udp_payload_size2(conn->ngtcp2) > BASE_BYTES;
-  if (large && (conn->large_lost >= LARGE_LOST_MAX || conn->probes >= PROBES_MAX)) {
+  if (large && (conn->path.large_lost >= LARGE_LOST_MAX || conn->path.probes >= PROBES_MAX)) {
     quic_reach_shrink(conn->ngtcp2, BASE_BYTES);
-    conn->large_lost = 0;
-    conn->mtu_search = MTU_FALLEN;
-    conn->mtu_searched_ns = now_ns;
+    conn->path.large_lost = 0;
+    conn->path.mtu_search = MTU_FALLEN;
+    conn->path.mtu_searched_ns = now_ns;
     return;
   }
-  bool due =
-      conn->mtu_search == MTU_DUE || (conn->mtu_search == MTU_SEARCHED && now_ns >= conn->mtu_searched_ns + RAISE_NS);
+  bool due = conn->path.mtu_search == MTU_DUE ||
+             (conn->path.mtu_search == MTU_SEARCHED && now_ns >= conn->path.mtu_searched_ns + RAISE_NS);
   if (!due || !quic_reach_search(conn->ngtcp2))
     return;
-  conn->mtu_search = MTU_SEARCHED;
-  conn->mtu_searched_ns = now_ns;
+  conn->path.mtu_search = MTU_SEARCHED;
+  conn->path.mtu_searched_ns = now_ns;
 }
 
 /* True when the path has carried nothing but small packets for too long. */
 static bool is_dead(struct quic_conn *conn, uint64_t now_ns) {
-  if (conn->state != QUIC_OPEN || (conn->data_lost == 0 && conn->probes == 0)) {
-    conn->stuck_ns = 0;
+  if (conn->state != QUIC_OPEN || (conn->path.data_lost == 0 && conn->path.probes == 0)) {
+    conn->path.stuck_ns = 0;
     return false;
   }
-  if (conn->stuck_ns == 0)
-    conn->stuck_ns = now_ns;
-  return (conn->data_lost >= DATA_LOST_MAX || conn->probes >= PROBES_DEAD) &&
-         now_ns - conn->stuck_ns > conn->endpoint->settings.max_idle_timeout_ms * NS_PER_MS;
+  if (conn->path.stuck_ns == 0)
+    conn->path.stuck_ns = now_ns;
+  return (conn->path.data_lost >= DATA_LOST_MAX || conn->path.probes >= PROBES_DEAD) &&
+         now_ns - conn->path.stuck_ns > conn->endpoint->settings.max_idle_timeout_ms * NS_PER_MS;
 }
 
 int quic_path_expire(struct quic_conn *conn, uint64_t now_ns) {
@@ -88,7 +88,7 @@ int quic_path_expire(struct quic_conn *conn, uint64_t now_ns) {
   if (result != 0)
     return result;
   if (quic_reach_probes(conn->ngtcp2) > before) {
-    conn->probes++;
+    conn->path.probes++;
     quic_reach_end_doubling(conn->ngtcp2, PROBE_NS_MAX, now_ns);
   }
   return 0;

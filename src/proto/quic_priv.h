@@ -49,6 +49,27 @@ enum quic_mtu_search {
   MTU_DUE,      /* one did */
 };
 
+/* What a path has done to the connection: quic_path.c. */
+struct quic_path_state {
+  uint8_t mtu_search;       /* enum quic_mtu_search */
+  uint32_t large_lost;      /* packets above the base size, none of which was acknowledged since */
+  uint32_t data_lost;       /* the same of packets that are not small */
+  uint32_t probes;          /* timeouts one after the other */
+  uint64_t mtu_searched_ns; /* when mtu_search last changed */
+  uint64_t stuck_ns;        /* since when there are probes or data_lost; 0: there are none */
+};
+
+/* What waits for company, or may not: quic_hold.c. */
+struct quic_hold_state {
+  bool writing; /* until ngtcp2 has nothing more for now */
+  bool urgent;  /* something to send that waits for nothing else */
+  bool queued;  /* after the last write: ngtcp2 has something to send again that could not be sent */
+  bool idle;    /* there is no data to send, and little came in */
+  uint32_t owed_packets, owed_bytes; /* received, and credit given, since the last write */
+  uint64_t until_ns;                 /* 0: nothing is held back */
+  uint64_t lost_packets;             /* as of the last write */
+};
+
 struct quic_conn {
   struct list ready; /* in endpoint->ready, or in no list */
   struct list all;
@@ -63,21 +84,10 @@ struct quic_conn {
   uint8_t closing; /* enum quic_closing, in QUIC_CLOSING */
   uint8_t end;     /* enum quic_end */
   bool confirmed;
-  uint8_t mtu_search;                /* enum quic_mtu_search */
-  uint32_t large_lost;               /* packets above the base size, none of which was acknowledged since */
-  uint32_t probes;                   /* timeouts one after the other */
-  uint32_t data_lost;                /* the same of packets that are not small */
-  uint64_t mtu_searched_ns;          /* when mtu_search last changed */
-  uint64_t stuck_ns;                 /* since when there are probes or data_lost; 0: there are none */
-  ngtcp2_ccerr error;                /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
-  uint64_t closed_ns;                /* when QUIC_CLOSING ends */
-  bool queued;                       /* ngtcp2 has something to send again that could not be sent */
-  bool idle;                         /* there is no data to send, and little came in */
-  bool writing;                      /* until ngtcp2 has nothing more for now */
-  bool urgent;                       /* something to send that waits for nothing else: see quic_hold.c */
-  uint32_t owed_packets, owed_bytes; /* received, and credit given, since the last write */
-  uint64_t held_until_ns;            /* 0: nothing is held back */
-  uint64_t lost_packets;             /* as of the last write */
+  ngtcp2_ccerr error; /* recorded by a callback or by a public call: what CONNECTION_CLOSE is to say */
+  uint64_t closed_ns; /* when QUIC_CLOSING ends */
+  struct quic_path_state path;
+  struct quic_hold_state hold;
   uint64_t peer_streams, closed_streams; /* the peer has opened; are over and not yet given back to it */
   uint64_t peer_streams_max;             /* the peer may open */
   uint32_t close_received, close_answered;
