@@ -15,7 +15,8 @@ enum { RESOLVE_RESULTS_MAX = 8, RESOLVE_HOST_MAX = 256 };
 
 struct resolver;
 
-/* A question and its answer, embedded in its owner, which must live until |done| was called. */
+/* A question and its answer, embedded in its owner, which must live until |done| was called or the resolver
+   is closed. */
 struct resolve_query {
   struct list node; /* the resolver's */
   char host[RESOLVE_HOST_MAX];

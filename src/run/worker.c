@@ -219,6 +219,7 @@ void worker_close(struct worker *worker) {
   struct proxy *proxy = &worker->proxy;
   if (worker->cluster != NULL)
     cluster_leave(worker->cluster, proxy->worker);
+  resolver_close(proxy->resolver); /* its thread may be writing an answer to the origin or the sessions */
   dispatcher_close(worker->dispatcher);
   admin_close(worker->admin);
   ingress_front_close(worker->front);
@@ -226,7 +227,6 @@ void worker_close(struct worker *worker) {
   sessions_close(worker->sessions);
   if (proxy->ring != NULL)
     udp_bury(proxy->ring);
-  resolver_close(proxy->resolver);
   tcp_stack_close(proxy->tcp);
   ring_close(proxy->ring);
   if (proxy->exchanges.memory != NULL)
