@@ -18,14 +18,6 @@ uint64_t input_seed(const uint8_t *data, size_t size) {
   return hash | 1;
 }
 
-uint64_t draw(uint64_t *state) {
-  uint64_t x = *state;
-  x ^= x << 13;
-  x ^= x >> 7;
-  x ^= x << 17;
-  return *state = x;
-}
-
 struct chunks *fuzz_chunks(void) {
   static struct chunks chunks;
   if (chunks.capacity[CHUNK_SMALL] == 0)

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/must.h"
+#include "draw.h"
 #include "flow/chunk.h"
 
 /* libFuzzer calls it with every input. */
@@ -26,10 +27,6 @@ uint8_t input_byte(struct input *input);
 struct bytes input_take(struct input *input, size_t len);
 /* A state for draw(), the same for the same input, so that every change of the input changes what is drawn. */
 uint64_t input_seed(const uint8_t *data, size_t size);
-
-/* As in unit/support.h, which needs cmocka. */
-uint64_t draw(uint64_t *state);
-static inline uint32_t draw_below(uint64_t *state, uint32_t limit) { return (uint32_t)((draw(state) >> 16) % limit); }
 
 /* The payload buffers of every run, opened by the first. More than any input can fill: shortage is not the subject. */
 struct chunks *fuzz_chunks(void);

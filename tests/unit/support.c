@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/pool.h"
+#include "flow/chunk.h"
 
 enum { CAPTURE_BYTES = 65536 };
 
@@ -78,10 +79,8 @@ unsigned pools_open(void) {
   return figures.open;
 }
 
-uint64_t draw(uint64_t *state) {
-  uint64_t x = *state;
-  x ^= x << 13;
-  x ^= x >> 7;
-  x ^= x << 17;
-  return *state = x;
+int chunks_end(struct chunks *chunks) {
+  uint64_t live = pools_live();
+  chunks_close(chunks);
+  return live == 0 && pools_open() == 0 ? 0 : -1;
 }

@@ -10,6 +10,10 @@
 
 #include <cmocka.h>
 
+#include "draw.h"
+
+struct chunks;
+
 /* True when |act| ends a forked process with SIGABRT after writing |text| to stderr: a broken must(). */
 bool dies(void (*act)(void *context), void *context, const char *text);
 
@@ -21,9 +25,8 @@ const char *capture_stop(void);
 /* Objects in use and pools open in the whole process. */
 uint64_t pools_live(void);
 unsigned pools_open(void);
-
-/* A generator of test data that repeats itself from the same |*state|, which is not 0 (xorshift64). */
-uint64_t draw(uint64_t *state);
-static inline uint32_t draw_below(uint64_t *state, uint32_t limit) { return (uint32_t)((draw(state) >> 16) % limit); }
+/* Closes |chunks| at the end of a test: 0 when nothing of any pool was in use and no pool is open afterwards, else -1.
+ */
+int chunks_end(struct chunks *chunks);
 
 #endif
