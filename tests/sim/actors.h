@@ -28,6 +28,13 @@ uint64_t actors_received_bytes(void);
 void origin_script_open(struct scenario *scenario);
 void origin_script_close(void);
 
+/* --- scenario_run.c: the whole scene --- */
+
+/* Opens the link, the origin and both workers, in a world that is open. */
+void scene_open(struct scenario *scenario);
+/* After pair_close: closes what is left, the clients and the world too, and frees |scenario|. */
+void scene_close(struct scenario *scenario);
+
 /* --- oracle.c --- */
 
 /* Checks every exchange against what its plan and the link allow; prints what is wrong. |trouble|: whether the session

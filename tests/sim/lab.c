@@ -45,11 +45,7 @@ struct scenario *lab_open(uint64_t seed, const char *congestion, uint32_t exchan
   return scenario;
 }
 
-void lab_start(struct scenario *scenario) {
-  link_open(&scenario->link);
-  origin_script_open(scenario);
-  pair_open(scenario);
-}
+void lab_start(struct scenario *scenario) { scene_open(scenario); }
 
 void lab_start_session(struct scenario *scenario) {
   lab_start(scenario);
@@ -77,12 +73,7 @@ void lab_close(struct scenario *scenario) {
   if (!pair_run(pair_drained, world.now_ns + DRAIN_S * NS_PER_S))
     world_fail("the workers do not end");
   pair_close();
-  clients_close();
-  origin_script_close();
-  wires_close();
-  link_close();
-  world_close();
-  free(scenario);
+  scene_close(scenario);
 }
 
 bool lab_within(const char *what, const char *congestion, const char *unit, double got, double least, double most) {

@@ -11,6 +11,21 @@
 
 enum { UP_S = 60, STUCK_S = 60, SILENCE_S = 8, DRAIN_S = 30, STOP_MS = 100 };
 
+void scene_open(struct scenario *scenario) {
+  link_open(&scenario->link);
+  origin_script_open(scenario);
+  pair_open(scenario);
+}
+
+void scene_close(struct scenario *scenario) {
+  clients_close();
+  origin_script_close();
+  wires_close();
+  link_close();
+  world_close();
+  free(scenario);
+}
+
 static bool stuck(void) {
   uint64_t since = actors_progress_ns() > link_quiet_ns() ? actors_progress_ns() : link_quiet_ns();
   return world.now_ns > since + STUCK_S * NS_PER_S;
@@ -75,9 +90,7 @@ bool run_scenario(uint64_t seed) {
   world.workers = seed % 2 == 0 ? 2 : seed % 5 == 0 ? 3 : 1;
   scenario_draw(scenario, seed);
   world.wake_ns = scenario->wake_ns;
-  link_open(&scenario->link);
-  origin_script_open(scenario);
-  pair_open(scenario);
+  scene_open(scenario);
   if (seed % 4 != 0 && !pair_run(pair_up, world.now_ns + UP_S * NS_PER_S))
     world_fail("no session within %d s", UP_S);
   clients_open(scenario);
@@ -96,11 +109,6 @@ bool run_scenario(uint64_t seed) {
          " events, %.1f s; %s%s, %s, %u clients; %s; %" PRIu64 " sessions lost\n",
          seed, good ? "" : " FAILED", world.workers, world.trace_hash, world.trace_count, (double)took_ns / 1e9,
          scenario->name, scenario->events, scenario->congestion, scenario->clients, summary, pair_lost());
-  clients_close();
-  origin_script_close();
-  wires_close();
-  link_close();
-  world_close();
-  free(scenario);
+  scene_close(scenario);
   return good;
 }
