@@ -10,16 +10,13 @@ import asyncio
 import json
 import re
 
-import aioquic.asyncio.server
 import pylsqpack
-from aioquic.asyncio import QuicConnectionProtocol, serve
+from aioquic.asyncio import QuicConnectionProtocol
 from aioquic.buffer import Buffer, BufferReadError
-from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import (ConnectionTerminated, HandshakeCompleted, StopSendingReceived, StreamDataReceived,
                                  StreamReset)
-from h3_server import AskingConnection
+from h3_server import serve_asking
 from h3_wire import CONTROL_STREAM, DECODER_STREAM, ENCODER_STREAM, HEADERS, data, headers, settings
-
 
 
 def target_in(content):
@@ -93,20 +90,12 @@ class Server(QuicConnectionProtocol):
         self.transmit()
 
 
-async def run(arguments):
-    aioquic.asyncio.server.QuicConnection = AskingConnection  # serve() has no parameter for it
-    configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"])
-    configuration.load_cert_chain(arguments.cert, arguments.key)
-    await serve("127.0.0.1", arguments.port, configuration=configuration, create_protocol=Server)
-    await asyncio.get_running_loop().create_future()
-
-
 def main():
     parser = argparse.ArgumentParser(description="HTTP/3 server that sends what it is told, on 127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="UDP port")
     parser.add_argument("--cert", required=True, help="PEM file with the server's certificate")
     parser.add_argument("--key", required=True, help="PEM file with its key")
-    asyncio.run(run(parser.parse_args()))
+    asyncio.run(serve_asking(parser.parse_args(), Server))
 
 
 if __name__ == "__main__":

@@ -78,12 +78,12 @@ class Server(QuicConnectionProtocol):
         self.transmit()
 
 
-async def run(arguments):
-    Server.arguments = arguments
+async def serve_asking(arguments, protocol, **options):
+    """Serves for ever, on connections that ask for a certificate."""
     aioquic.asyncio.server.QuicConnection = AskingConnection  # serve() has no parameter for it
     configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"])
     configuration.load_cert_chain(arguments.cert, arguments.key)
-    await serve("127.0.0.1", arguments.port, configuration=configuration, create_protocol=Server, retry=arguments.retry)
+    await serve("127.0.0.1", arguments.port, configuration=configuration, create_protocol=protocol, **options)
     await asyncio.get_running_loop().create_future()
 
 
@@ -95,7 +95,8 @@ def main():
     parser.add_argument("--ca", required=True, help="PEM file the client's certificate must chain to")
     parser.add_argument("--client", required=True, help="name the client's certificate must have")
     parser.add_argument("--retry", action="store_true", help="send Retry first")
-    asyncio.run(run(parser.parse_args()))
+    Server.arguments = parser.parse_args()
+    asyncio.run(serve_asking(Server.arguments, Server, retry=Server.arguments.retry))
 
 
 if __name__ == "__main__":

@@ -219,6 +219,18 @@ class Pair:
     def open(self, timeout=30, **options):
         return http1.Client(self.http, timeout * SLOW, **options)
 
+    def open_admitted(self):
+        """A connection on which a request was served, tried until there is room for it: the end of an earlier one may
+        still be on its way."""
+        def admitted():
+            client = self.open()
+            if client.request("GET", "/n/1").status == 200:
+                return client
+            client.close()
+            return None
+
+        return wait_for(admitted, what="room for a connection")
+
     def request(self, method, target, body=b"", fields=(), timeout=30, **options):
         return http1.request(self.http, method, target, body, fields, timeout * SLOW, **options)
 

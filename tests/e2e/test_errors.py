@@ -430,18 +430,9 @@ def test_too_many_connections(start_pair):
     pair = start_pair(client={"limits": {"connections": 5}})
     wait_for(lambda: pair.request("GET", "/n/1").status == 200)
     clients = []
-
-    def admitted():
-        """One more connection that is served; not when the end of an earlier one is still on its way."""
-        clients.append(pair.open())
-        if clients[-1].request("GET", "/n/1").status == 200:
-            return True
-        clients.pop().close()
-        return False
-
     try:
         for _ in range(5):
-            wait_for(admitted)
+            clients.append(pair.open_admitted())
         with pair.open() as one_more:
             assert is_ours(one_more.response(), 503, "client")
             assert one_more.at_end()

@@ -210,17 +210,7 @@ def test_drain_under_load(pair, script, end):
 
 def test_connections_are_counted_over_all_workers(start_pair, threads):
     pair = start_pair(both=workers(threads), client={"limits": {"connections": 20}})
-    clients = []
-
-    def admitted():
-        clients.append(pair.open())
-        if clients[-1].request("GET", "/n/1").status == 200:
-            return True
-        clients.pop().close()
-        return False
-
-    for _ in range(20):
-        wait_for(admitted)
+    clients = [pair.open_admitted() for _ in range(20)]
     for _ in range(5):
         with pair.open() as one_more:
             assert one_more.response().status == 503
