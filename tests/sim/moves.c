@@ -20,11 +20,9 @@ static bool no_session_lost(const char *what, const char *congestion) {
   return false;
 }
 
-/* A response of |bytes| whose client's address or port changes |after_ms| after the request. */
-static bool moved(const char *what, const char *congestion, uint64_t bytes, uint64_t after_ms, bool address,
-                  double most_ms) {
-  struct scenario *scenario = lab_open(1, congestion, 1);
-  scenario->plans[0].down_bytes = bytes;
+/* What |scenario| transfers, with the client's address or port changed |after_ms| after the request. */
+static bool moved_one(struct scenario *scenario, const char *what, uint64_t after_ms, bool address, double most_ms) {
+  const char *congestion = scenario->congestion;
   lab_start_session(scenario);
   pair_run_until(world.now_ns + NS_PER_S);
   scenario->link.rebind_ns = world.now_ns + after_ms * NS_PER_MS;
@@ -37,6 +35,23 @@ static bool moved(const char *what, const char *congestion, uint64_t bytes, uint
   return lab_within(what, congestion, "ms", took_ms, RTT_MS, most_ms) && good;
 }
 
+/* A response of |bytes|. */
+static bool moved(const char *what, const char *congestion, uint64_t bytes, uint64_t after_ms, bool address,
+                  double most_ms) {
+  struct scenario *scenario = lab_open(1, congestion, 1);
+  scenario->plans[0].down_bytes = bytes;
+  return moved_one(scenario, what, after_ms, address, most_ms);
+}
+
+/* A request of BODY bytes. */
+static bool moved_upload(const char *what, const char *congestion, bool address, double most_ms) {
+  struct scenario *scenario = lab_open(1, congestion, 1);
+  scenario->plans[0].method = "PUT";
+  scenario->plans[0].up_framing = FRAMING_LENGTH;
+  scenario->plans[0].up_bytes = BODY;
+  return moved_one(scenario, what, 300, address, most_ms);
+}
+
 /* While nothing is under way it costs the proof of the new path, one round trip: the server may not send more than
    three times what it got before that (RFC 9000 section 9.3). Then the initial window and its pace are those of a fresh
    session. In a download it costs what was on the way to the old address, and the time to learn of that. Behind another
@@ -46,7 +61,9 @@ static bool all_moves(const char *congestion) {
   bool good = moved("one BDP after the NAT took another port", congestion, LAB_BDP, 1, false, 2 * RTT_MS + bdp_ms + 15);
   good = moved("one BDP after another address", congestion, LAB_BDP, 1, true, 2 * RTT_MS + bdp_ms + 15) && good;
   good = moved("10 MB, another port within it", congestion, BODY, 300, false, 5 * RTT_MS + body_ms + growth_ms) && good;
-  return moved("10 MB, another address within it", congestion, BODY, 300, true, 5 * RTT_MS + body_ms) && good;
+  good = moved("10 MB, another address within it", congestion, BODY, 300, true, 5 * RTT_MS + body_ms) && good;
+  good = moved_upload("10 MB up, another port within it", congestion, false, 5 * RTT_MS + body_ms + 1500) && good;
+  return moved_upload("10 MB up, another address within it", congestion, true, 5 * RTT_MS + body_ms + 1500) && good;
 }
 
 /* 10 MB, and after 300 ms the path is another one; it must have taken the session along. */

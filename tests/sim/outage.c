@@ -144,6 +144,52 @@ bool run_hostile(uint64_t megabytes, uint64_t times) {
   return good;
 }
 
+/* F-8, F-9. Links that no one would call links any more: 4 MB come through, on the same session. */
+static bool bad_links(void) {
+  static const struct {
+    const char *what;
+    struct link_profile link;
+  } links[] = {
+      {"30 % loss", {.loss_ppm = 300000}},
+      {"30 % reordered, 10 % twice, 1 % corrupted",
+       {.reorder_ppm = 300000, .duplicate_ppm = 100000, .corrupt_ppm = 10000}},
+      {"losses in runs of 3", {.burst_begin_ppm = 10000, .burst_end_ppm = 333333}},
+      {"losses in runs of 30", {.burst_begin_ppm = 1000, .burst_end_ppm = 33333}},
+  };
+  bool good = true;
+  for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+    struct scenario *scenario = lab_open(i + 1, "bbr", 1);
+    struct link_profile *link = &scenario->link;
+    link->loss_ppm = links[i].link.loss_ppm;
+    link->reorder_ppm = links[i].link.reorder_ppm;
+    link->duplicate_ppm = links[i].link.duplicate_ppm;
+    link->corrupt_ppm = links[i].link.corrupt_ppm;
+    link->burst_begin_ppm = links[i].link.burst_begin_ppm;
+    link->burst_end_ppm = links[i].link.burst_end_ppm;
+    scenario->plans[0].down_bytes = 4000000;
+    lab_start_session(scenario);
+    double took_ms = lab_exchange(scenario);
+    lab_expect(scenario, 200);
+    double lost = (double)pair_lost();
+    lab_close(scenario);
+    good = lab_within(links[i].what, "bbr, 4 MB", "ms", took_ms, 640, 5000) && good;
+    good = lab_within(links[i].what, "bbr", "sessions lost", lost, 0, 0) && good;
+  }
+  return good;
+}
+
+/* A request while there is no link, and it is known: it is told so at once, and does not wait in memory. */
+static bool told_at_once(void) {
+  struct scenario *scenario = lab_open(1, "bbr", 1);
+  lab_start_session(scenario);
+  no_link(scenario, world.now_ns, UINT64_MAX);
+  pair_run_until(world.now_ns + 10 * NS_PER_S);
+  double took_ms = lab_exchange(scenario);
+  lab_expect(scenario, 503);
+  lab_close(scenario);
+  return lab_within("503 while there is no link", "bbr", "ms", took_ms, 0, 5);
+}
+
 bool run_outages(void) {
   static const char *const algorithms[] = {"bbr", "cubic", "newreno", "none"};
   bool good = true;
@@ -154,6 +200,7 @@ bool run_outages(void) {
   }
   good = short_outage("bbr", 3500) && good;
   good = long_outage() && good;
+  good = told_at_once() && bad_links() && good;
   for (uint64_t seed = 1; seed <= 5; seed++)
     good = half_lost(seed) && good;
   return run_hostile(10, 3) && good;
