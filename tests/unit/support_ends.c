@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 struct end ends[ENDS_MAX];
+struct tcp_config ends_options = {.nodelay = true, .keepalive_ms = 5000};
 struct tcp_stack *ends_stack;
 struct tcp_listener *ends_listener;
 struct address ends_listening;
@@ -132,7 +133,8 @@ void ends_open(uint32_t small, uint32_t large, uint32_t connections, const char 
   ends_accepted = 0;
   ends_accept_closes = false;
   io_open(small, large);
-  struct tcp_config config = {.connections = connections, .nodelay = true, .keepalive_ms = 5000};
+  struct tcp_config config = ends_options;
+  config.connections = connections;
   assert_int_equal(tcp_stack_open(&ends_stack, io_ring, &io_chunks, &config), ERR_OK);
   char reason[256] = "";
   struct address where = io_address(address);

@@ -21,6 +21,7 @@ struct end {
   size_t borrowed_count;
 };
 
+extern struct tcp_config ends_options; /* for ends_open, which sets the number of connections */
 extern struct end ends[ENDS_MAX];
 extern struct tcp_stack *ends_stack;
 extern struct tcp_listener *ends_listener;

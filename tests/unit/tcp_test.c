@@ -1,6 +1,8 @@
 #include "unit/support_ends.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +64,42 @@ static void test_echo_wildcard_takes_ipv4(void **state) {
   address_set_port(&ends_listening, port);
   echo(1024 * 1024);
   ends_close();
+}
+
+/* How many of our connected TCP sockets have |option|, or have it as |value|. */
+static int sockets_with(int level, int option, int value) {
+  int found = 0;
+  for (int fd = 0; fd < 256; fd++) {
+    int listens = 1, have = 0;
+    socklen_t len = sizeof listens;
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 || listens ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_len) != 0 || peer.ss_family != AF_INET)
+      continue;
+    len = sizeof have;
+    if (getsockopt(fd, level, option, &have, &len) == 0 && have == value)
+      found++;
+  }
+  return found;
+}
+
+/* Both kinds of connections, accepted and made, get what the configuration says. */
+static void test_options(void **state) {
+  (void)state;
+  static const struct tcp_config off = {.nodelay = false, .keepalive_ms = 0};
+  static const struct tcp_config on = {.nodelay = true, .keepalive_ms = 6500};
+  const struct tcp_config before = ends_options;
+  for (int i = 0; i < 2; i++) {
+    ends_options = i == 0 ? off : on;
+    ends_open(64, 8, 8, "127.0.0.1:0");
+    ends_connect();
+    assert_int_equal(sockets_with(IPPROTO_TCP, TCP_NODELAY, i), 2);
+    assert_int_equal(sockets_with(SOL_SOCKET, SO_KEEPALIVE, i), 2);
+    assert_int_equal(sockets_with(IPPROTO_TCP, TCP_KEEPIDLE, 7), 2 * i); /* whole seconds, never less than asked for */
+    ends_close();
+  }
+  ends_options = before;
 }
 
 /* Fewer buffers than a burst needs: receives starve and recover. */
@@ -307,6 +345,7 @@ int main(void) {
       cmocka_unit_test(test_echo),
       cmocka_unit_test(test_echo_ipv6),
       cmocka_unit_test(test_echo_wildcard_takes_ipv4),
+      cmocka_unit_test(test_options),
       cmocka_unit_test(test_echo_starved),
       cmocka_unit_test(test_many_starved),
       cmocka_unit_test(test_starved_by_owner),
