@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "proxy/exchange.h"
 
-enum { REFUSED_LOG_BURST = 200 };
+enum { REFUSED_LOG_BURST = 200, CUT_LOG_BURST = 10 };
 
 void access_begun(struct exchange *exchange) {
   struct proxy *proxy = exchange->proxy;
@@ -55,6 +55,17 @@ static void write_line(const struct exchange *exchange, enum err end) {
   log_fields("request", fields, sizeof fields / sizeof *fields);
 }
 
+/* A fault behind the response's head cannot be told to the caller: the log has to say it. Who has lost interest is no
+   fault. */
+static void note_cut(const struct exchange *exchange, enum err end) {
+  struct proxy *proxy = exchange->proxy;
+  bool left = end == ERR_CLIENT_GONE || (proxy->server && (end == ERR_STREAM_RESET || end == ERR_STREAM_REJECTED));
+  unsigned held_back;
+  if (exchange->answered_ns != 0 && end != ERR_OK && !left &&
+      log_rate_ok(&proxy->cut_responses, proxy_log_burst(proxy, CUT_LOG_BURST), proxy->now_ns, &held_back))
+    log_warn("a response was cut: %s", err_text(end));
+}
+
 void access_ended(struct exchange *exchange) {
   struct proxy *proxy = exchange->proxy;
   enum err end = end_of(exchange);
@@ -64,6 +75,7 @@ void access_ended(struct exchange *exchange) {
     metrics_sub(&proxy->metrics->requests_in_flight, 1);
     metrics_count_time(proxy->metrics, proxy->now_ns - exchange->requested_ns);
   }
+  note_cut(exchange, end);
   if (!log_wants_access() || (!exchange->requested && !answered))
     return;
   unsigned held_back;

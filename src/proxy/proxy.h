@@ -43,6 +43,7 @@ struct proxy {
   struct metrics *metrics;
   struct head_limits limits;
   struct log_rate refused_requests; /* lines about them in the access log */
+  struct log_rate cut_responses;
   char loop_mark[LOOP_MARK_MAX];
   struct wishes *wishes, own_wishes;  /* of all workers; |own_wishes|: when there is one only */
   void (*wake_others)(void *context); /* NULL: there are none */

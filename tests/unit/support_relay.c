@@ -319,6 +319,7 @@ static void site_open(struct site *site, uint32_t capacity, uint32_t exchanges, 
   list_init(&proxy->ready);
   list_init(&proxy->dead);
   proxy->now_ns = 1;
+  proxy->workers = 1;
   proxy->limits = (struct head_limits){.bytes = 4096, .count = 32};
   proxy->metrics = &site->figures;
   proxy->route = route;
