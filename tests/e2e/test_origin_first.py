@@ -55,13 +55,19 @@ def test_surplus_is_for_nobody(start_pair, origin):
     """What is there when the request is sent cannot be told from a quick answer to it; what comes behind it can: it is
     never given to the next request, and its connection is not used again."""
     pair = start_pair(origin.address)
+
+    def wait_ended():
+        wait_for(lambda: origin.ended and all(event.is_set() for event in origin.ended), 30,
+                 "the end of the origin's connections")
+
+    wait_ended()  # of what asked whether there is a session
     begun = len(origin.ended)
     with pair.open() as client:
         for number in range(5):
             response = client.request("GET", f"/{number}")
             assert response.status == 502 or response.body == b"early"
-            wait_for(lambda: origin.ended and all(event.is_set() for event in origin.ended),
-                     what="the end of the origin's connection")
-    assert all(len(requests) == 1 for requests in origin.requests[begun:]), origin.requests
-    assert sum(origin.requests[begun:], []) == [f"/{number}" for number in range(5)]
+            wait_ended()
+    # Not even one where the proxy has closed before the origin has read it.
+    assert all(len(requests) <= 1 for requests in origin.requests[begun:]), origin.requests
+    assert len(origin.requests[begun:]) == 5, "a connection for each"
     assert len(pair.client.connections()) == 1
