@@ -153,8 +153,8 @@ static bool bad_links(void) {
       {"30 % loss", {.loss_ppm = 300000}},
       {"30 % reordered, 10 % twice, 1 % corrupted",
        {.reorder_ppm = 300000, .duplicate_ppm = 100000, .corrupt_ppm = 10000}},
-      {"losses in runs of 3", {.burst_begin_ppm = 10000, .burst_end_ppm = 333333}},
-      {"losses in runs of 30", {.burst_begin_ppm = 1000, .burst_end_ppm = 33333}},
+      {"bursts of 3, half of them lost", {.burst_begin_ppm = 10000, .burst_end_ppm = 333333}},
+      {"bursts of 30, half of them lost", {.burst_begin_ppm = 1000, .burst_end_ppm = 33333}},
   };
   bool good = true;
   for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
