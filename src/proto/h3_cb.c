@@ -10,11 +10,10 @@
    checks of the head refuse, and a message that ends before its head or its content-length is complete: FIN is handed
    on apart from the bytes before it, and only if it is due.
 
-   Fields that nghttp3 drops without a trace, before recv_header would be called (RELIABILITY.md 0.5 b): those with an
-   empty name, with a character in the name that is not a token's (upper case is a connection error), with CR, LF, NUL,
-   other control characters in the value or white space around it; host with an invalid value; content-length in
-   trailers, in 1xx and, if "0", in 204. The rest of the message goes on; nothing of such a field reaches anybody, so it
-   cannot break out of its line in HTTP/1.1. */
+   Fields that nghttp3 would drop without a trace are handed to recv_header and recv_trailer as well (tools/deps): those
+   with an empty name, with a character in the name that is not a token's (upper case is a connection error), with CR,
+   LF, NUL or other control characters in the value, and host with an invalid value; the head refuses them. Only
+   content-length is dropped in trailers, in 1xx and, if "0", in 204. */
 #include "base/limits.h"
 #include "base/must.h"
 #include "base/random.h"
