@@ -1,54 +1,50 @@
 """An origin that answers before it was asked (RELIABILITY H1-36)."""
 
-import socket
+import socketserver
 import threading
 
 import pytest
 from harness import wait_for
 
 
-class SpeaksFirst:
+class SpeaksFirst(socketserver.ThreadingTCPServer):
     """Sends a response as soon as somebody connects, and one more to each request."""
 
+    daemon_threads = True
+
     def __init__(self):
+        super().__init__(("127.0.0.1", 0), Speaking)
         self.requests, self.ended = [], []  # of each connection: what came, and that the proxy has closed it
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.address = "127.0.0.1:%d" % self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def accept(self):
-        while True:
-            try:
-                connected, _ = self.listener.accept()
-            except OSError:
-                return
-            self.requests.append([])
-            self.ended.append(threading.Event())
-            threading.Thread(target=self.serve, args=(connected, len(self.ended) - 1), daemon=True).start()
 
-    def serve(self, connected, number):
-        with connected:
-            try:
-                connected.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
-                data = b""
-                while piece := connected.recv(65536):
-                    data += piece
-                    while b"\r\n\r\n" in data:
-                        request, data = data.split(b"\r\n\r\n", 1)
-                        self.requests[number].append(request.split(b" ")[1].decode())
-                        connected.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
-            except OSError:
-                pass
-            finally:
-                self.ended[number].set()
+class Speaking(socketserver.BaseRequestHandler):
+    def handle(self):
+        requests, ended = [], threading.Event()
+        self.server.requests.append(requests)
+        self.server.ended.append(ended)
+        try:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
+            data = b""
+            while piece := self.request.recv(65536):
+                data += piece
+                while b"\r\n\r\n" in data:
+                    request, data = data.split(b"\r\n\r\n", 1)
+                    requests.append(request.split(b" ")[1].decode())
+                    self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+        except OSError:
+            pass
+        finally:
+            ended.set()
 
 
 @pytest.fixture
 def origin():
     origin = SpeaksFirst()
     yield origin
-    origin.listener.shutdown(socket.SHUT_RDWR)
-    origin.listener.close()
+    origin.shutdown()
+    origin.server_close()
 
 
 def test_surplus_is_for_nobody(start_pair, origin):
