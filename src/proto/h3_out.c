@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/must.h"
 #include "proto/h3_priv.h"
+#include "proto/syntax.h"
 
 /* Responses of a known small size go first; all others share the link in turns, as they belong to different users. */
 enum { SMALL_RESPONSE_BYTES = 16384, SMALL_RESPONSE_URGENCY = NGHTTP3_DEFAULT_URGENCY - 1 };
@@ -23,20 +24,8 @@ struct nv_list {
   bool full;
 };
 
-/* Kept out of QPACK's tables: secrets, so that no user can probe for another's, and what is never the same twice. */
 static uint8_t index_flags(struct bytes name) {
-  static const struct {
-    uint8_t len;
-    const char *name;
-  } never[] = {
-      {13, "authorization"},  {6, "cookie"},         {10, "set-cookie"},   {4, "date"},      {4, "etag"},
-      {14, "content-length"}, {13, "last-modified"}, {12, "x-request-id"}, {7, "expires"},   {3, "age"},
-      {13, "content-range"},  {13, "if-none-match"}, {11, "traceparent"},  {9, "forwarded"},
-  };
-  for (size_t i = 0; i < sizeof never / sizeof never[0]; i++)
-    if (never[i].len == name.len && memcmp(never[i].name, name.data, name.len) == 0)
-      return NGHTTP3_NV_FLAG_NEVER_INDEX;
-  return NGHTTP3_NV_FLAG_NONE;
+  return syntax_rule(name)->flags & NAME_NO_INDEX ? NGHTTP3_NV_FLAG_NEVER_INDEX : NGHTTP3_NV_FLAG_NONE;
 }
 
 static void nv_add(struct nv_list *list, struct bytes name, struct bytes value, uint8_t flags) {

@@ -132,56 +132,72 @@ bool syntax_list_next(struct bytes *rest, struct bytes *element) {
 }
 
 #define HOP (NAME_HOP | NAME_NO_TRAILER)
-#define ROW(text, id, flags)                                                                                           \
-  { text, sizeof(text) - 1, id, flags }
+#define HOP_NOT_HTTP3 (HOP | NAME_NOT_HTTP3)
+#define FIXED (NAME_FIXED | NAME_NO_TRAILER)
+#define ROWS (const struct name_rule[])
+#define END                                                                                                            \
+  { NULL, NAME_OTHER, 0 }
 
-static const struct name_rule rules[] = {
-    ROW("connection", NAME_CONNECTION, HOP | NAME_NOT_HTTP3),
-    ROW("keep-alive", NAME_OTHER, HOP | NAME_NOT_HTTP3),
-    ROW("proxy-connection", NAME_OTHER, HOP | NAME_NOT_HTTP3),
-    ROW("transfer-encoding", NAME_TRANSFER_ENCODING, HOP | NAME_NOT_HTTP3),
-    ROW("upgrade", NAME_OTHER, HOP | NAME_NOT_HTTP3),
-    ROW("te", NAME_TE, HOP),
-    ROW("proxy-authenticate", NAME_OTHER, HOP),
-    ROW("proxy-authorization", NAME_OTHER, HOP),
-    ROW("http2-settings", NAME_OTHER, HOP),
-    /* end to end whatever Connection says */
-    ROW("host", NAME_HOST, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("content-length", NAME_CONTENT_LENGTH, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("content-type", NAME_OTHER, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("authorization", NAME_OTHER, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("cookie", NAME_OTHER, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("set-cookie", NAME_OTHER, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("date", NAME_OTHER, NAME_FIXED | NAME_NO_TRAILER),
-    ROW("forwarded", NAME_OTHER, NAME_FIXED | NAME_NO_TRAILER),
-    /* framing, routing, request modifiers, response control data: RFC 9110 section 6.5.1 */
-    ROW("age", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("cache-control", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("content-encoding", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("content-range", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("expect", NAME_EXPECT, NAME_NO_TRAILER),
-    ROW("expires", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("if-match", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("if-modified-since", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("if-none-match", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("if-range", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("if-unmodified-since", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("location", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("max-forwards", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("pragma", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("range", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("retry-after", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("trailer", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("vary", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("via", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("warning", NAME_OTHER, NAME_NO_TRAILER),
-    ROW("www-authenticate", NAME_OTHER, NAME_NO_TRAILER),
+/* By the length of the name, so that most names, which no rule is about, cost a comparison or two. NAME_FIXED: end to
+   end whatever Connection says. NAME_NO_TRAILER: framing, routing, request modifiers, response control data. */
+static const struct name_rule *const rules[] = {
+    [2] = ROWS{{"te", NAME_TE, HOP}, END},
+    [3] = ROWS{{"age", NAME_OTHER, NAME_NO_TRAILER | NAME_NO_INDEX}, {"via", NAME_OTHER, NAME_NO_TRAILER}, END},
+    [4] = ROWS{{"date", NAME_OTHER, FIXED | NAME_NO_INDEX},
+               {"etag", NAME_OTHER, NAME_NO_INDEX},
+               {"host", NAME_HOST, FIXED},
+               {"vary", NAME_OTHER, NAME_NO_TRAILER},
+               END},
+    [5] = ROWS{{"range", NAME_OTHER, NAME_NO_TRAILER}, END},
+    [6] = ROWS{{"cookie", NAME_OTHER, FIXED | NAME_NO_INDEX},
+               {"expect", NAME_EXPECT, NAME_NO_TRAILER},
+               {"pragma", NAME_OTHER, NAME_NO_TRAILER},
+               END},
+    [7] = ROWS{{"expires", NAME_OTHER, NAME_NO_TRAILER | NAME_NO_INDEX},
+               {"trailer", NAME_OTHER, NAME_NO_TRAILER},
+               {"upgrade", NAME_OTHER, HOP_NOT_HTTP3},
+               {"warning", NAME_OTHER, NAME_NO_TRAILER},
+               END},
+    [8] = ROWS{{"if-match", NAME_OTHER, NAME_NO_TRAILER},
+               {"if-range", NAME_OTHER, NAME_NO_TRAILER},
+               {"location", NAME_OTHER, NAME_NO_TRAILER},
+               END},
+    [9] = ROWS{{"forwarded", NAME_OTHER, FIXED | NAME_NO_INDEX}, END},
+    [10] = ROWS{{"connection", NAME_CONNECTION, HOP_NOT_HTTP3},
+                {"keep-alive", NAME_OTHER, HOP_NOT_HTTP3},
+                {"set-cookie", NAME_OTHER, FIXED | NAME_NO_INDEX},
+                END},
+    [11] = ROWS{{"retry-after", NAME_OTHER, NAME_NO_TRAILER}, {"traceparent", NAME_OTHER, NAME_NO_INDEX}, END},
+    [12] = ROWS{{"content-type", NAME_OTHER, FIXED},
+                {"max-forwards", NAME_OTHER, NAME_NO_TRAILER},
+                {"x-request-id", NAME_OTHER, NAME_NO_INDEX},
+                END},
+    [13] = ROWS{{"authorization", NAME_OTHER, FIXED | NAME_NO_INDEX},
+                {"cache-control", NAME_OTHER, NAME_NO_TRAILER},
+                {"content-range", NAME_OTHER, NAME_NO_TRAILER | NAME_NO_INDEX},
+                {"if-none-match", NAME_OTHER, NAME_NO_TRAILER | NAME_NO_INDEX},
+                {"last-modified", NAME_OTHER, NAME_NO_INDEX},
+                END},
+    [14] =
+        ROWS{{"content-length", NAME_CONTENT_LENGTH, FIXED | NAME_NO_INDEX}, {"http2-settings", NAME_OTHER, HOP}, END},
+    [16] = ROWS{{"content-encoding", NAME_OTHER, NAME_NO_TRAILER},
+                {"proxy-connection", NAME_OTHER, HOP_NOT_HTTP3},
+                {"www-authenticate", NAME_OTHER, NAME_NO_TRAILER},
+                END},
+    [17] = ROWS{{"if-modified-since", NAME_OTHER, NAME_NO_TRAILER},
+                {"transfer-encoding", NAME_TRANSFER_ENCODING, HOP_NOT_HTTP3},
+                END},
+    [18] = ROWS{{"proxy-authenticate", NAME_OTHER, HOP}, END},
+    [19] = ROWS{{"if-unmodified-since", NAME_OTHER, NAME_NO_TRAILER}, {"proxy-authorization", NAME_OTHER, HOP}, END},
 };
 
 const struct name_rule *syntax_rule(struct bytes name) {
-  static const struct name_rule none = ROW("", NAME_OTHER, 0);
-  for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-    if (rules[i].len == name.len && memcmp(rules[i].text, name.data, name.len) == 0)
-      return &rules[i];
+  static const struct name_rule none = {"", NAME_OTHER, 0};
+  const struct name_rule *rule = name.len < sizeof(rules) / sizeof(rules[0]) ? rules[name.len] : NULL;
+  while (rule != NULL && rule->text != NULL) {
+    if (rule->text[0] == name.data[0] && memcmp(rule->text, name.data, name.len) == 0)
+      return rule;
+    rule++;
+  }
   return &none;
 }

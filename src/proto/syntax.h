@@ -61,11 +61,12 @@ enum {
   NAME_NOT_HTTP3 = 2,  /* connection-specific: makes an HTTP/3 message malformed (RFC 9114 section 4.2) */
   NAME_FIXED = 4,      /* "Connection" cannot remove it */
   NAME_NO_TRAILER = 8, /* not passed on in a trailer section (RFC 9110 section 6.5.1) */
+  NAME_NO_INDEX = 16,  /* kept out of QPACK's tables: secrets, so that no user can probe for another's, and what is
+                          never the same twice */
 };
 
 struct name_rule {
   const char *text;
-  uint8_t len;
   uint8_t id;    /* enum name_id */
   uint8_t flags; /* NAME_... */
 };
