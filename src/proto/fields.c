@@ -116,9 +116,7 @@ enum err fields_name(struct fields *fields, struct bytes piece) {
   enum err err = open_field_room(fields, piece.len);
   if (err != ERR_OK)
     return err;
-  uint8_t *out = fields->store->data + fields->used;
-  for (size_t i = 0; i < piece.len; i++)
-    out[i] = (uint8_t)(piece.data[i] | (syntax_class[piece.data[i]] & CHAR_UPPER ? 0x20 : 0));
+  syntax_lower(fields->store->data + fields->used, piece);
   fields->used += (uint32_t)piece.len;
   fields->open_name_len += (uint32_t)piece.len;
   return ERR_OK;

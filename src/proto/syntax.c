@@ -55,10 +55,65 @@ bool syntax_name(struct bytes text) {
   return text.len > 0 && text.len <= FIELD_NAME_BYTES_MAX && all_are(text, CHAR_TOKEN | CHAR_UPPER, CHAR_TOKEN);
 }
 
+/* Eight bytes at once; those that are not ASCII stay as they are. */
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+enum { WORD_BYTES = sizeof(uint64_t) };
+
+static uint64_t word_at(const uint8_t *at) {
+  uint64_t word;
+  memcpy(&word, at, sizeof word);
+  return word;
+}
+
+/* True when a byte is below 0x20 or is 0x7f: a control character, which may be HTAB. */
+static bool word_has_control(uint64_t word) {
+  uint64_t below_space = (word - 0x20 * EACH_BYTE) & ~word;
+  uint64_t delete = word ^ 0x7f * EACH_BYTE;
+  return ((below_space | ((delete - EACH_BYTE) & ~delete)) & 0x80 * EACH_BYTE) != 0;
+}
+
+/* The bit 0x20 for every byte that is A-Z. */
+static uint64_t word_case_bits(uint64_t word) {
+  uint64_t ascii = word & 0x7f * EACH_BYTE;
+  uint64_t from_a = ascii + (0x80 - 'A') * EACH_BYTE, beyond_z = ascii + (0x80 - 'Z' - 1) * EACH_BYTE;
+  return ((from_a & ~beyond_z & ~word) & 0x80 * EACH_BYTE) >> 2;
+}
+
+/* The next place to look at a word of |len| bytes: the last word may overlap the one before. */
+static size_t word_next(size_t at, size_t len) {
+  return at + 2 * WORD_BYTES <= len ? at + WORD_BYTES : len - WORD_BYTES;
+}
+
+static bool has_control(struct bytes text) {
+  if (text.len < WORD_BYTES)
+    return !all_are(text, CHAR_CONTROL, 0);
+  for (size_t at = 0;; at = word_next(at, text.len)) {
+    if (word_has_control(word_at(text.data + at)) && !all_are(bytes_of(text.data + at, WORD_BYTES), CHAR_CONTROL, 0))
+      return true;
+    if (at + WORD_BYTES == text.len)
+      return false;
+  }
+}
+
 bool syntax_value(struct bytes text) {
   if (text.len == 0)
     return true;
-  return !is_space(text.data[0]) && !is_space(text.data[text.len - 1]) && all_are(text, CHAR_CONTROL, 0);
+  return !is_space(text.data[0]) && !is_space(text.data[text.len - 1]) && !has_control(text);
+}
+
+void syntax_lower(uint8_t *out, struct bytes text) {
+  if (text.len < WORD_BYTES) {
+    for (size_t i = 0; i < text.len; i++)
+      out[i] = (uint8_t)(text.data[i] | (syntax_class[text.data[i]] & CHAR_UPPER ? 0x20 : 0));
+    return;
+  }
+  for (size_t at = 0;; at = word_next(at, text.len)) {
+    uint64_t word = word_at(text.data + at);
+    word |= word_case_bits(word);
+    memcpy(out + at, &word, WORD_BYTES);
+    if (at + WORD_BYTES == text.len)
+      return;
+  }
 }
 
 bool syntax_path(struct bytes text) {
