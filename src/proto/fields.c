@@ -134,6 +134,19 @@ enum err fields_value(struct fields *fields, struct bytes piece) {
   return ERR_OK;
 }
 
+/* The open field, whose value of |value_len| bytes is in its place, is one of the list. */
+static void close_field(struct fields *fields, uint32_t value_len) {
+  *entry_at(fields, fields->count) = (struct entry){
+      .offset = (uint16_t)fields->open_start,
+      .name_len = (uint16_t)fields->open_name_len,
+      .value_len = (uint16_t)value_len,
+  };
+  fields->counted += fields->open_name_len + value_len + FIELD_OVERHEAD_BYTES;
+  fields->count++;
+  fields->used = fields->open_start + fields->open_name_len + value_len;
+  fields->open_name_len = 0;
+}
+
 static bool is_space(uint8_t c) { return c == ' ' || c == '\t'; }
 
 enum err fields_commit(struct fields *fields) {
@@ -148,28 +161,25 @@ enum err fields_commit(struct fields *fields) {
   len -= lead;
   if (lead > 0)
     memmove(value, value + lead, len);
-  *entry_at(fields, fields->count) = (struct entry){
-      .offset = (uint16_t)fields->open_start,
-      .name_len = (uint16_t)fields->open_name_len,
-      .value_len = (uint16_t)len,
-  };
-  fields->counted += fields->open_name_len + len + FIELD_OVERHEAD_BYTES;
-  fields->count++;
-  fields->used = start + len;
-  fields->open_name_len = 0;
+  close_field(fields, len);
   return ERR_OK;
 }
 
 enum err fields_add(struct fields *fields, struct bytes name, struct bytes value) {
   must(fields->open_name_len == 0 && name.len > 0);
-  enum err err = fields_name(fields, name);
-  if (err == ERR_OK)
-    err = fields_value(fields, value);
-  if (err == ERR_OK)
-    return fields_commit(fields);
-  fields->used = fields->open_start;
-  fields->open_name_len = 0;
-  return err;
+  if (name.len > FIELD_NAME_BYTES_MAX || value.len > CHUNK_LARGE_BYTES)
+    return ERR_HEAD_TOO_LARGE;
+  fields->open_start = fields->used;
+  enum err err = open_field_room(fields, name.len + value.len);
+  if (err != ERR_OK)
+    return err;
+  uint8_t *out = fields->store->data + fields->used;
+  memcpy(out, name.data, name.len);
+  if (value.len > 0)
+    memcpy(out + name.len, value.data, value.len);
+  fields->open_name_len = (uint32_t)name.len;
+  close_field(fields, (uint32_t)value.len);
+  return ERR_OK;
 }
 
 bool fields_get(const struct fields *fields, uint32_t index, struct bytes *name, struct bytes *value) {

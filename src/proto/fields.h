@@ -79,7 +79,7 @@ must_use enum err fields_commit(struct fields *fields);
    nobody changes it meanwhile. ERR_OVERLOADED without a chunk. */
 must_use enum err fields_copy(struct fields *to, const struct fields *from);
 
-/* A whole field at once; |name| in lower case already. */
+/* A whole field at once; |name| in lower case already, no white space around |value|. */
 must_use enum err fields_add(struct fields *fields, struct bytes name, struct bytes value);
 
 /* Field number |index| below fields->count; false when it was removed. Borrowed until the list changes. */
