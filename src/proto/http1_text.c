@@ -111,21 +111,32 @@ void http1_text_status_line(struct http1_text *text, uint16_t status) {
 }
 
 /* "content-type" as "Content-Type". */
-static void add_name(struct http1_text *text, struct bytes name) {
-  must(name.len <= (size_t)(text->end - text->at));
-  bool begins = true;
-  for (size_t i = 0; i < name.len; i++) {
-    uint8_t c = name.data[i];
-    *text->at++ = begins && c >= 'a' && c <= 'z' ? (uint8_t)(c - 0x20) : c;
-    begins = c == '-';
+static void capitalise(uint8_t *name, size_t len) {
+  const uint8_t *end = name + len;
+  uint8_t *word = name;
+  while (word < end) {
+    if (*word >= 'a' && *word <= 'z')
+      *word = (uint8_t)(*word - 0x20);
+    uint8_t *hyphen = memchr(word, '-', (size_t)(end - word));
+    if (hyphen == NULL)
+      break;
+    word = hyphen + 1;
   }
 }
 
+static uint8_t *put(uint8_t *at, struct bytes bytes) {
+  memcpy(at, bytes.data, bytes.len);
+  return at + bytes.len;
+}
+
 void http1_text_field(struct http1_text *text, struct bytes name, struct bytes value) {
-  add_name(text, name);
-  add(text, ": ", 2);
-  add_bytes(text, value);
-  add(text, "\r\n", 2);
+  uint8_t *start = text->at;
+  must(name.len + value.len + 4 <= (size_t)(text->end - start)); /* ": " and CRLF */
+  uint8_t *at = put(start, name);
+  capitalise(start, name.len);
+  at = put(at, BYTES_LITERAL(": "));
+  at = put(at, value);
+  text->at = put(at, BYTES_LITERAL("\r\n"));
 }
 
 /* All cookie fields from |first| on as one. Empty ones are left out: the value would begin or end with a separator. */
