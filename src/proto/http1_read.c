@@ -6,6 +6,7 @@
 #include "proto/http1_read.h"
 
 #include <llhttp.h>
+#include <pthread.h>
 
 #include "base/must.h"
 #include "proto/http1_line.h"
@@ -101,7 +102,19 @@ static const llhttp_settings_t settings = {
     .on_chunk_header = on_chunk_header,
 };
 
+/* llhttp behind the request line that is always the same: the line is parsed once, and the parser copied for each head.
+ */
+static llhttp_t behind_line;
+static pthread_once_t behind_line_made = PTHREAD_ONCE_INIT;
+
+static void make_behind_line(void) {
+  static const char line[] = "POST / HTTP/1.1\r\n";
+  llhttp_init(&behind_line, HTTP_REQUEST, &settings);
+  must(llhttp_execute(&behind_line, line, sizeof(line) - 1) == HPE_OK);
+}
+
 void http1_reader_open(struct http1_reader *reader, enum http1_role role) {
+  must(pthread_once(&behind_line_made, make_behind_line) == 0);
   *reader = (struct http1_reader){.role = (uint8_t)role, .state = STATE_IDLE};
 }
 
@@ -205,7 +218,6 @@ static enum http1_step read_fields(struct http1_reader *reader, uint32_t *offset
 }
 
 static enum http1_step read_line(struct http1_reader *reader, uint32_t *offset, uint32_t end) {
-  static const char substitute[] = "POST / HTTP/1.1\r\n";
   const uint8_t *data = reader->chunk->data, *at = data + *offset;
   enum err err = http1_line_read(reader, &at, data + end);
   *offset = (uint32_t)(at - data);
@@ -213,8 +225,7 @@ static enum http1_step read_line(struct http1_reader *reader, uint32_t *offset, 
     return broken(reader, err);
   if (!http1_line_done(reader))
     return HTTP1_MORE;
-  llhttp_init(parser_of(reader), HTTP_REQUEST, &settings);
-  must(llhttp_execute(parser_of(reader), substitute, sizeof(substitute) - 1) == HPE_OK);
+  *parser_of(reader) = behind_line;
   reader->state = STATE_FIELDS;
   return read_fields(reader, offset, end);
 }
