@@ -267,16 +267,6 @@ enum err head_set(struct head *head, struct text_at *which, struct bytes text) {
   return head_append(head, which, text);
 }
 
-struct bytes head_text(const struct head *head, struct text_at which) {
-  if (which.len == 0)
-    return bytes_of("", 0);
-  return bytes_of(head->fields.store->data + which.offset, which.len);
-}
-
-bool head_method_is(const struct head *head, const char *method) {
-  return bytes_equal(head_method(head), bytes_of_text(method));
-}
-
 bool head_idempotent(const struct head *head) {
   static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
   for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)

@@ -106,11 +106,17 @@ must_use enum err head_set(struct head *head, struct text_at *which, struct byte
 must_use enum err head_append(struct head *head, struct text_at *which, struct bytes piece);
 /* Counts |len| bytes that stand for something that is not stored. */
 must_use enum err head_count(struct head *head, size_t len);
-struct bytes head_text(const struct head *head, struct text_at which);
+static inline struct bytes head_text(const struct head *head, struct text_at which) {
+  if (which.len == 0)
+    return bytes_of("", 0);
+  return bytes_of(head->fields.store->data + which.offset, which.len);
+}
 static inline struct bytes head_method(const struct head *head) { return head_text(head, head->method); }
 static inline struct bytes head_target(const struct head *head) { return head_text(head, head->target); }
 static inline struct bytes head_authority(const struct head *head) { return head_text(head, head->authority); }
-bool head_method_is(const struct head *head, const char *method);
+static inline bool head_method_is(const struct head *head, const char *method) {
+  return bytes_equal(head_method(head), bytes_of_text(method));
+}
 /* GET, HEAD, OPTIONS, TRACE, PUT, DELETE (RFC 9110 section 9.2.2). */
 bool head_idempotent(const struct head *head);
 

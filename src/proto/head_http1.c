@@ -113,9 +113,9 @@ static enum err survey_fields(struct fields *fields, struct survey *survey) {
   for (uint32_t i = 0; i < fields->count; i++) {
     if (!fields_get(fields, i, &name, &value))
       continue;
-    if (!syntax_name(name) || !syntax_value(value))
+    const struct name_rule *rule = syntax_rule_checked(name);
+    if (rule == NULL || !syntax_value(value))
       return ERR_BAD_REQUEST;
-    const struct name_rule *rule = syntax_rule(name);
     survey_field(survey, i, rule->id, value);
     if ((rule->flags & NAME_HOP) && rule->id != NAME_CONNECTION)
       fields_remove(fields, i);

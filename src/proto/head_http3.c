@@ -14,13 +14,17 @@ enum pseudo {
   SEEN_HOST = 32, /* not a pseudo-header field, but as little allowed twice */
 };
 
+#define PSEUDO_NAME(text)                                                                                              \
+  { (const uint8_t *)(text), sizeof(text) - 1 }
+
 static const struct pseudo_row {
-  const char *name;
+  struct bytes name;
   enum pseudo bit;
   bool response;
 } pseudo_rows[] = {
-    {":method", PSEUDO_METHOD, false}, {":scheme", PSEUDO_SCHEME, false}, {":authority", PSEUDO_AUTHORITY, false},
-    {":path", PSEUDO_PATH, false},     {":status", PSEUDO_STATUS, true},
+    {PSEUDO_NAME(":method"), PSEUDO_METHOD, false},       {PSEUDO_NAME(":scheme"), PSEUDO_SCHEME, false},
+    {PSEUDO_NAME(":authority"), PSEUDO_AUTHORITY, false}, {PSEUDO_NAME(":path"), PSEUDO_PATH, false},
+    {PSEUDO_NAME(":status"), PSEUDO_STATUS, true},
 };
 
 static bool scheme_valid(struct bytes text) {
@@ -60,13 +64,13 @@ static enum err pseudo_set(struct head *head, const struct pseudo_row *row, stru
   case SEEN_HOST:
     break;
   }
-  return head_count(head, strlen(row->name) + value.len + FIELD_OVERHEAD_BYTES);
+  return head_count(head, row->name.len + value.len + FIELD_OVERHEAD_BYTES);
 }
 
 static enum err pseudo_add(struct head *head, bool response, struct bytes name, struct bytes value) {
   for (size_t i = 0; i < sizeof(pseudo_rows) / sizeof(pseudo_rows[0]); i++) {
     const struct pseudo_row *row = &pseudo_rows[i];
-    if (!bytes_equal(name, bytes_of_text(row->name)))
+    if (!bytes_equal(name, row->name))
       continue;
     if (row->response != response || head->pseudo_done || (head->pseudo_seen & row->bit))
       return ERR_BAD_MESSAGE;
@@ -90,9 +94,9 @@ enum err head_add_http3(struct head *head, bool response, struct bytes name, str
   if (name.len > 0 && name.data[0] == ':')
     return pseudo_add(head, response, name, value);
   head->pseudo_done = true;
-  if (!syntax_name(name) || !syntax_value(value))
+  const struct name_rule *rule = syntax_rule_checked(name);
+  if (rule == NULL || !syntax_value(value))
     return ERR_BAD_MESSAGE;
-  const struct name_rule *rule = syntax_rule(name);
   if (rule->flags & NAME_NOT_HTTP3)
     return ERR_BAD_MESSAGE;
   if (rule->id == NAME_HOST && !response)
@@ -170,7 +174,8 @@ enum err head_check_response_http3(struct head *head, bool no_body) {
 }
 
 enum err trailers_add_http3(struct fields *trailers, struct bytes name, struct bytes value) {
-  if (!syntax_name(name) || !syntax_value(value) || (syntax_rule(name)->flags & NAME_NOT_HTTP3))
+  const struct name_rule *rule = syntax_rule_checked(name);
+  if (rule == NULL || !syntax_value(value) || (rule->flags & NAME_NOT_HTTP3))
     return ERR_BAD_MESSAGE;
   return fields_add(trailers, name, value);
 }
@@ -180,9 +185,10 @@ enum err trailers_check(struct fields *trailers) {
   for (uint32_t i = 0; i < trailers->count; i++) {
     if (!fields_get(trailers, i, &name, &value))
       continue;
-    if (!syntax_name(name) || !syntax_value(value))
+    const struct name_rule *rule = syntax_rule_checked(name);
+    if (rule == NULL || !syntax_value(value))
       return ERR_BAD_MESSAGE;
-    if (syntax_rule(name)->flags & NAME_NO_TRAILER)
+    if (rule->flags & NAME_NO_TRAILER)
       fields_remove(trailers, i);
   }
   return ERR_OK;

@@ -51,10 +51,6 @@ bool syntax_token(struct bytes text) { return text.len > 0 && all_are(text, CHAR
 
 bool syntax_method(struct bytes text) { return text.len <= METHOD_BYTES_MAX && syntax_token(text); }
 
-bool syntax_name(struct bytes text) {
-  return text.len > 0 && text.len <= FIELD_NAME_BYTES_MAX && all_are(text, CHAR_TOKEN | CHAR_UPPER, CHAR_TOKEN);
-}
-
 /* Eight bytes at once; those that are not ASCII stay as they are. */
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 enum { WORD_BYTES = sizeof(uint64_t) };
@@ -246,13 +242,31 @@ static const struct name_rule *const rules[] = {
     [19] = ROWS{{"if-unmodified-since", NAME_OTHER, NAME_NO_TRAILER}, {"proxy-authorization", NAME_OTHER, HOP}, END},
 };
 
-const struct name_rule *syntax_rule(struct bytes name) {
-  static const struct name_rule none = {"", NAME_OTHER, 0};
+/* NULL: there is none. */
+static const struct name_rule *find_rule(struct bytes name) {
   const struct name_rule *rule = name.len < sizeof(rules) / sizeof(rules[0]) ? rules[name.len] : NULL;
   while (rule != NULL && rule->text != NULL) {
     if (rule->text[0] == name.data[0] && memcmp(rule->text, name.data, name.len) == 0)
       return rule;
     rule++;
   }
-  return &none;
+  return NULL;
+}
+
+static const struct name_rule no_rule = {"", NAME_OTHER, 0};
+
+const struct name_rule *syntax_rule(struct bytes name) {
+  const struct name_rule *rule = find_rule(name);
+  return rule != NULL ? rule : &no_rule;
+}
+
+static bool is_name(struct bytes text) {
+  return text.len > 0 && text.len <= FIELD_NAME_BYTES_MAX && all_are(text, CHAR_TOKEN | CHAR_UPPER, CHAR_TOKEN);
+}
+
+const struct name_rule *syntax_rule_checked(struct bytes name) {
+  const struct name_rule *rule = find_rule(name);
+  if (rule != NULL)
+    return rule;
+  return is_name(name) ? &no_rule : NULL;
 }

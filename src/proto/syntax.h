@@ -30,8 +30,6 @@ enum {
 bool syntax_token(struct bytes text);
 /* A method: a token of bearable length. */
 bool syntax_method(struct bytes text);
-/* A field name in lower case. */
-bool syntax_name(struct bytes text);
 /* A field value: no controls but HTAB, no white space around it. */
 bool syntax_value(struct bytes text);
 /* Copies |text|, A-Z as a-z. */
@@ -75,5 +73,7 @@ struct name_rule {
 
 /* The rule for |name|, in lower case; one with NAME_OTHER and no flags when there is none. */
 const struct name_rule *syntax_rule(struct bytes name);
+/* The same for a name that nobody has checked yet; NULL: it is no field name in lower case. */
+const struct name_rule *syntax_rule_checked(struct bytes name);
 
 #endif

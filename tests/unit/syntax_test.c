@@ -86,7 +86,12 @@ static void test_rule(void **state) {
     const struct name_rule *rule = syntax_rule(bytes_of_text(rows[i].name));
     assert_int_equal(rule->id, rows[i].id);
     assert_int_equal(rule->flags, rows[i].flags);
+    if (rows[i].name[0] != '\0')
+      assert_ptr_equal(syntax_rule_checked(bytes_of_text(rows[i].name)), rule);
   }
+  static const char *const no_names[] = {"", "Te", "content-lengtH", "content length", "x:", "x\x80", "\x7f"};
+  for (size_t i = 0; i < sizeof no_names / sizeof no_names[0]; i++)
+    assert_null(syntax_rule_checked(bytes_of_text(no_names[i])));
 }
 
 int main(void) {
