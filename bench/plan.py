@@ -1,6 +1,5 @@
 """What a run is to measure, in which order, and about how long that takes."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Callable
 
@@ -12,8 +11,10 @@ START_SECONDS = 1.2  # to start a system
 WARM_UP_SECONDS = 1.2
 LOADS_MAX = 200.0  # Mbit/s of links at the same time for each core: all that is needed for it keeps most of it busy
 JUDGED_MAX = 50.0  # the same, where goals are about single ms
-FILLED = 0.6  # of what the link could; known from the second round on
-INFLATION = 1.25  # of links that run at the same time: they wait for one another
+LINK_SHARE_MAX = 0.25  # of that; a link that takes more of it runs by itself, as all others would wait until it is free
+FILLED = 0.75  # of what the link could is kept free for a system; known from the second round on
+MEASURE_SECONDS = 0.15  # of a measurement on a link beyond its length
+INFLATION = 1.15  # of links that run at the same time: they wait for one another
 SECONDS_MIN, SECONDS_MAX = 0.3, 10.0
 
 
@@ -39,14 +40,14 @@ class Part:
 
     def megabits(self, rounds, capacity):
         """What its scenarios take of links, for one system."""
-        once = sum(one.repeats * one.seconds * min(one.mbit, capacity) for one in self.scenarios)
-        return (1 + FILLED * (rounds - 1)) * once
+        def taken(one, part):
+            return one.repeats * (one.seconds + MEASURE_SECONDS) * min(part * one.mbit, capacity)
 
-    def lanes(self, count):
-        """Parts of the same name with a share of the systems each, which can run at the same time. Neighbours, which
-        are compared, come into different ones."""
-        return [Part(f"{self.name}-{number}", self.title, self.place, self.kinds[number::count], self.scenarios)
-                for number in range(min(count, len(self.kinds)))]
+        return sum(taken(one, 1) + (rounds - 1) * taken(one, FILLED) for one in self.scenarios)
+
+    def lanes(self):
+        """A part for each system, which can run at the same time: what only waits is done meanwhile."""
+        return [replace(self, name=f"{self.name}-{number}", kinds=[kind]) for number, kind in enumerate(self.kinds)]
 
 
 class Phase:
@@ -54,17 +55,12 @@ class Phase:
 
     def __init__(self, parts, rounds, capacity):
         self.parts, self.rounds, self.capacity = parts, rounds, capacity
-        shortest = self.shortest()
-        self.lanes = [lane for part in parts for lane in part.lanes(math.ceil(part.seconds(rounds) / shortest))]
-
-    def shortest(self):
-        """The seconds that the links take when what needs waiting only is done at the same time."""
-        longest = max(part.each(self.rounds) for part in self.parts)
-        carried = sum(len(part.kinds) * part.megabits(self.rounds, self.capacity) for part in self.parts)
-        return max(longest, carried / self.capacity)
+        self.lanes = [lane for part in parts for lane in part.lanes()]
 
     def seconds(self):
-        return INFLATION * self.shortest()
+        longest = max(part.each(self.rounds) for part in self.parts)
+        carried = sum(len(part.kinds) * part.megabits(self.rounds, self.capacity) for part in self.parts)
+        return INFLATION * max(longest, carried / self.capacity)
 
     def pace(self):
         """A lane's second is this part of one of the phase, for all together."""
@@ -72,14 +68,15 @@ class Phase:
 
 
 def phases(parts, rounds, cores):
-    """What goals are about first, with little beside it, then the rest."""
-    found = []
+    """What goals are about first, with little beside it; then the rest, fast links each by itself."""
+    found, most = [], LINK_SHARE_MAX * LOADS_MAX * cores
     for judged, capacity in ((True, JUDGED_MAX), (False, LOADS_MAX)):
         chosen = [replace(part, name=part.name + "-judged" * judged,
                           scenarios=[one for one in part.scenarios if one.judged == judged]) for part in parts]
         chosen = [part for part in chosen if part.scenarios]
-        if chosen:
-            found.append(Phase(chosen, rounds, capacity * cores))
+        fast = [] if judged else [part for part in chosen if max(one.mbit for one in part.scenarios) > most]
+        groups = [[part] for part in fast] + [[part for part in chosen if part not in fast]]
+        found += [Phase(group, rounds, capacity * cores) for group in groups if group]
     return found
 
 

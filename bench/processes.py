@@ -99,7 +99,9 @@ class Caller:
 
     def answer(self, within):
         """What the question that was begun last has found; after a failure the caller starts anew."""
-        ready, _, _ = select.select([self.process.stdout], [], [], within)
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(self.process.stdout, select.POLLIN)
+        ready = poll.poll(1000 * within)
         line = self.process.stdout.readline() if ready else b""
         answer = json.loads(line) if line else {"failed": "nothing was said" if ready else f"not in {within:.0f} s"}
         if isinstance(answer, dict) and "failed" in answer:

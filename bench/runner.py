@@ -243,14 +243,15 @@ def rounds(part, place, started, numbers, results, progress, capacity=None, name
                 progress.show(f"{name}, round {number + 1} of {numbers[-1] + 1}: {scenario.name}")
                 try:
                     if not system.alive():
-                        results.failed(name, scenario.name, system.name, number, "a proxy had ended before; began anew")
+                        results.failed(name, scenario.name, system.name, number,
+                                       f"a proxy had ended before; began anew{system.ended()}")
                         system.restart()
                     mbit = min(scenario.mbit, carried.get((scenario.name, system.name), scenario.mbit))
                     found = measure(place, scenario, system, number, capacity, mbit)
                     carried[scenario.name, system.name] = LINK_RESERVE * found.get("link_mbit", scenario.mbit)
                     results.add(name, scenario, system.name, number, found)
                 except BenchError as why:
-                    results.failed(name, scenario.name, system.name, number, why)
+                    results.failed(name, scenario.name, system.name, number, f"{why}{system.ended()}")
                     with contextlib.suppress(BenchError):
                         system.restart()
                 progress.done(pace * scenario.repeats * (scenario.prepare_seconds + scenario.seconds))

@@ -321,6 +321,11 @@ class System:
     def alive(self):
         return all(service.alive() for service in self.services.values())
 
+    def ended(self):
+        """How those that have ended did, and their last words; "" if all are there."""
+        return "".join(f"; {side} end: status {service.process.returncode}: {service.said()[-500:].strip()}"
+                       for side, service in self.services.items() if not service.alive())
+
     def stop(self):
         for service in self.services.values():
             service.stop()
