@@ -248,6 +248,8 @@ def rounds(part, place, started, numbers, results, progress, capacity=None, name
                         system.restart()
                     mbit = min(scenario.mbit, carried.get((scenario.name, system.name), scenario.mbit))
                     found = measure(place, scenario, system, number, capacity, mbit)
+                    if found.get("requests", 1) == found.get("bytes", 1) == 0:  # no figure; what hangs would stay so
+                        raise BenchError("nothing was answered; began anew")
                     carried[scenario.name, system.name] = LINK_RESERVE * found.get("link_mbit", scenario.mbit)
                     results.add(name, scenario, system.name, number, found)
                 except BenchError as why:

@@ -165,6 +165,36 @@ def test_a_system_takes_of_the_links_what_it_has_carried_before():
     assert taken == [50, 13, 13]
 
 
+def test_what_answers_nothing_or_has_ended_begins_anew_and_the_report_says_why():
+    class Ended(System):
+        there, begun = True, 0
+
+        def alive(self):
+            return self.there
+
+        def restart(self):
+            self.there, self.begun = True, self.begun + 1
+
+        def ended(self):
+            return "" if self.there else "; client end: status -11: its last words"
+
+    turns = iter([{"requests": 0, "bytes": 0}, {"requests": 0, "bytes": 7}, {"requests": 3, "bytes": 0}, None])
+
+    def load(system):
+        found = next(turns)
+        if found is None:
+            system.there = False
+            raise BenchError("a proxy has ended")
+        return found
+
+    part, results, system = plan.Part("x", "x", Place, [], []), runner.Results("x", [], {}), Ended()
+    part.scenarios = [scenarios.Scenario("get", "", load, 1)]
+    runner.rounds(part, Place(), [system], range(4), results, runner.Progress(4))
+    assert [sample["round"] for sample in results.samples] == [1, 2] and system.begun == 2
+    assert [failure["why"] for failure in results.failures] == [
+        "nothing was answered; began anew", "a proxy has ended; client end: status -11: its last words"]
+
+
 def test_a_blackout_falls_into_a_transfer_and_is_over_after_it(monkeypatch):
     monkeypatch.setattr(links, "CUT_SKIP_SECONDS", 0.05)
     monkeypatch.setattr(links, "BEFORE_CUT_SECONDS", 0.05)
