@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -380,14 +381,39 @@ static void record_quiet(struct ring *ring) {
   }
 }
 
-void ring_wait(struct ring *ring, uint64_t timeout_ns) {
+/* What comes before a submission. */
+static void prepare(struct ring *ring) {
   must(!ring->waiting);
   ring->waiting = true;
   enable(ring);
   chunk_group_refill(ring, CHUNK_SMALL);
   chunk_group_refill(ring, CHUNK_LARGE);
   hooks_run(ring);
+}
 
+/* With deferred task work a completion is not in the queue yet: the flag says that there is something to do. */
+static bool completion_due(const struct ring *ring) {
+  return io_uring_cq_ready(&ring->uring) > 0 ||
+         (IO_URING_READ_ONCE(*ring->uring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+bool ring_spin(struct ring *ring, uint64_t spin_ns) {
+  prepare(ring);
+  if (io_uring_sq_ready(&ring->uring) > 0) {
+    ring->counters.enters++;
+    if (io_uring_submit(&ring->uring) < 0)
+      spin_ns = 0; /* ring_wait deals with it */
+  }
+  ring->waiting = false;
+  uint64_t end = clock_monotonic_ns() + spin_ns;
+  bool due;
+  while (!(due = completion_due(ring)) && clock_monotonic_ns() < end)
+    sched_yield(); /* who would answer may need this core to do so */
+  return due;
+}
+
+void ring_wait(struct ring *ring, uint64_t timeout_ns) {
+  prepare(ring);
   struct io_uring_cqe *first;
   struct __kernel_timespec timeout = {
       .tv_sec = (long long)(timeout_ns / NS_PER_S),
@@ -474,7 +500,7 @@ static void explain(int error, const char *what, char *reason, size_t size) {
 static int open_uring(struct ring *ring, const char **what) {
   struct io_uring_params params = {
       .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
-               IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
+               IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED | IORING_SETUP_TASKRUN_FLAG,
       .cq_entries = CQ_ENTRIES,
   };
   *what = "io_uring_setup with deferred task work";

@@ -2,6 +2,7 @@
    is ever used at once (base/pool.h), so that the sums may be generous. */
 #include "run/worker.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "proxy/yield.h"
 #include "run/admin.h"
 #include "run/dispatcher.h"
+#include "run/spin.h"
 
 enum {
   CLOSE_LIMIT_MS = 10000, /* for closing connections: cancelled operations come back within microseconds */
@@ -39,6 +41,8 @@ struct worker {
   int64_t certificate_not_after_s;
   uint64_t started_ns, started_s;
   uint64_t pass_ns, pass_before_ns; /* the longest pass through the loop since the last measurement; before it */
+  struct spin idle_spin, busy_spin; /* of waits without an exchange; with some */
+  bool may_spin;                    /* there is another core */
   struct timer measure_timer;
   uint8_t phase; /* enum worker_phase */
   struct timer phase_timer;
@@ -188,6 +192,8 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   proxy->server = config->general.mode == MODE_SERVER;
   proxy->limits =
       (struct head_limits){.bytes = (uint32_t)config->limits.head_size, .count = (uint32_t)config->limits.header_count};
+  cpu_set_t cores;
+  worker->may_spin = sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1;
   loop_mark_make(proxy->loop_mark);
   list_init(&proxy->ready);
   list_init(&proxy->dead);
@@ -257,6 +263,19 @@ uint64_t worker_due(const struct worker *worker) {
   return worker->phase == WORKER_CLOSING ? proxy->now_ns + NS_PER_MS : timers_next(&proxy->timers);
 }
 
+/* Looks for new work before it sleeps, where that pays: true when there is some. */
+static bool look_for_work(struct worker *worker, uint64_t timeout_ns) {
+  struct proxy *proxy = &worker->proxy;
+  struct spin *spin = proxy->exchanges.live > 0 ? &worker->busy_spin : &worker->idle_spin;
+  uint64_t spin_ns = worker->may_spin && timeout_ns > 0 ? spin_begin(spin) : 0;
+  if (spin_ns == 0)
+    return false;
+  bool found = ring_spin(proxy->ring, spin_ns < timeout_ns ? spin_ns : timeout_ns);
+  spin_end(spin, found);
+  metrics_add(found ? &worker->metrics->spins_found : &worker->metrics->spins_vain, 1);
+  return found;
+}
+
 void worker_wait(struct worker *worker, uint64_t now_ns) {
   if (worker->proxy.ring == NULL)
     return;
@@ -266,6 +285,8 @@ void worker_wait(struct worker *worker, uint64_t now_ns) {
   uint64_t timeout = due == TIMER_NEVER ? UINT64_MAX : due > now_ns ? due - now_ns : 0;
   bool sleeps = worker->dispatcher != NULL && timeout > 0;
   if (sleeps && !dispatcher_sleep(worker->dispatcher))
+    timeout = 0;
+  if (look_for_work(worker, timeout))
     timeout = 0;
   ring_wait(worker->proxy.ring, timeout);
   if (sleeps)

@@ -135,6 +135,48 @@ static void test_queue_full(void **state) {
   io_close();
 }
 
+/* --- looking in place of sleeping --- */
+
+static void test_spin_finds_a_wake(void **state) {
+  (void)state;
+  io_open(64, 8);
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, wake_later, io_ring), 0);
+  assert_true(ring_spin(io_ring, 10 * NS_PER_S));
+  uint64_t before = ring_counters(io_ring)->completions;
+  ring_wait(io_ring, 0);
+  assert_int_equal(ring_counters(io_ring)->completions, before + 1);
+  pthread_join(thread, NULL);
+  io_close();
+}
+
+/* What was prepared is submitted by the look, and nothing is recorded until ring_wait. */
+static void test_spin_submits(void **state) {
+  (void)state;
+  io_open(64, 8);
+  struct counted op = {.op.complete = count};
+  struct ring_time time;
+  ring_timeout(io_ring, &op.op, &time, 20);
+  assert_true(ring_spin(io_ring, 10 * NS_PER_S));
+  assert_int_equal(op.completions, 0);
+  assert_true(ring_spin(io_ring, 10 * NS_PER_S)); /* still there */
+  ring_wait(io_ring, 0);
+  assert_int_equal(op.completions, 1);
+  assert_int_equal(op.result, -ETIME);
+  io_close();
+}
+
+static void test_spin_in_vain(void **state) {
+  (void)state;
+  io_open(64, 8);
+  ring_wait(io_ring, 0);
+  uint64_t start = clock_monotonic_ns();
+  assert_false(ring_spin(io_ring, 20 * NS_PER_MS));
+  uint64_t took = clock_monotonic_ns() - start;
+  assert_true(took >= 20 * NS_PER_MS && took < 5 * NS_PER_S);
+  io_close();
+}
+
 /* --- quiet sends --- */
 
 enum { QUIET = 64, MESSAGE = 8 };
@@ -407,6 +449,9 @@ int main(void) {
       cmocka_unit_test(test_wake_before_wait),
       cmocka_unit_test(test_wake_by_signal),
       cmocka_unit_test(test_queue_full),
+      cmocka_unit_test(test_spin_finds_a_wake),
+      cmocka_unit_test(test_spin_submits),
+      cmocka_unit_test(test_spin_in_vain),
       cmocka_unit_test(test_quiet_sends),
       cmocka_unit_test(test_quiet_sends_fail),
       cmocka_unit_test(test_completions_overflow),
