@@ -18,54 +18,14 @@ enum { SMALL_RESPONSE_BYTES = 16384, SMALL_RESPONSE_URGENCY = NGHTTP3_DEFAULT_UR
 /* --- heads ------------------------------------------------------------------------------------------------------ */
 
 struct nv_list {
-  struct h3 *h3;
   nghttp3_nv nv[HEAD_FIELDS_MAX + 2 * HEAD_MARKS_MAX + 5]; /* pseudo-header fields and TE */
   size_t count;
   uint64_t bytes; /* as RFC 9114 section 4.2.2 counts */
   bool full;
 };
 
-#define HASH_FACTOR UINT64_C(0x9e3779b97f4a7c15)
-
-/* Of a field: of the first letter and length of its name, and of the whole value. Those that have the same only share
-   a place below. */
-static uint64_t hash_of(struct bytes name, struct bytes value) {
-  uint64_t hash = name.data[0] ^ (uint64_t)name.len << 8 ^ (uint64_t)value.len << 16;
-  size_t at = 0;
-  for (; value.len - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
-    uint64_t word;
-    memcpy(&word, value.data + at, sizeof word);
-    hash = (hash ^ word) * HASH_FACTOR;
-    hash ^= hash >> 32;
-  }
-  for (; at < value.len; at++)
-    hash = (hash ^ value.data[at]) * HASH_FACTOR;
-  return hash ^ hash >> 32;
-}
-
-/* True when this field was sent time and again. A place in QPACK's table is worth the room then, and that the first
-   ones to refer to it wait together when the packet that brings it is lost. At most as many as there are places here
-   can be it at a time, a fraction of the table: they do not push each other out. */
-static bool sent_often(struct h3 *h3, struct bytes name, struct bytes value) {
-  uint64_t hash = hash_of(name, value);
-  struct h3_seen *seen = &h3->seen[hash % H3_SEEN];
-  if (seen->hash == hash) {
-    if (seen->count < H3_OFTEN)
-      seen->count++;
-  } else if (seen->count > 0) {
-    seen->count--;
-    return false;
-  } else {
-    *seen = (struct h3_seen){.hash = hash, .count = 1};
-  }
-  return seen->count == H3_OFTEN;
-}
-
-static uint8_t index_flags(struct h3 *h3, struct bytes name, struct bytes value) {
-  const struct name_rule *rule = syntax_rule(name);
-  if (rule->flags & NAME_VARIES)
-    return sent_often(h3, name, value) ? NGHTTP3_NV_FLAG_TRY_INDEX : NGHTTP3_NV_FLAG_NEVER_INDEX;
-  return rule->flags & NAME_NO_INDEX ? NGHTTP3_NV_FLAG_NEVER_INDEX : NGHTTP3_NV_FLAG_NONE;
+static uint8_t index_flags(struct bytes name) {
+  return syntax_rule(name)->flags & NAME_NO_INDEX ? NGHTTP3_NV_FLAG_NEVER_INDEX : NGHTTP3_NV_FLAG_NONE;
 }
 
 static void nv_add(struct nv_list *list, struct bytes name, struct bytes value, uint8_t flags) {
@@ -79,7 +39,7 @@ static void nv_add(struct nv_list *list, struct bytes name, struct bytes value, 
       .value = value.data,
       .namelen = name.len,
       .valuelen = value.len,
-      .flags = (uint8_t)(flags | index_flags(list->h3, name, value)),
+      .flags = (uint8_t)(flags | index_flags(name)),
   };
 }
 
@@ -94,21 +54,20 @@ static void nv_add_fields(struct nv_list *list, const struct fields *fields, boo
   }
 }
 
-static void nv_open(struct nv_list *list, struct h3 *h3) {
-  list->h3 = h3;
+static void nv_open(struct nv_list *list) {
   list->count = 0;
   list->bytes = 0;
   list->full = false;
 }
 
 /* |flags|: whether nghttp3 is to copy names and values. */
-static void nv_request(struct nv_list *list, struct h3 *h3, const struct head *head, uint8_t flags) {
+static void nv_request(struct nv_list *list, const struct head *head, uint8_t flags) {
   /* HTTP/1.0 allows a request without Host, but nghttp3 at the other end ends the connection, and with it everybody's
      requests, over one that has neither :authority nor host, or an empty one. */
   struct bytes authority = head_authority(head);
   if (authority.len == 0)
     authority = BYTES_LITERAL("localhost");
-  nv_open(list, h3);
+  nv_open(list);
   nv_add(list, BYTES_LITERAL(":method"), head_method(head), flags);
   nv_add(list, BYTES_LITERAL(":scheme"), BYTES_LITERAL("https"), flags);
   nv_add(list, BYTES_LITERAL(":authority"), authority, flags);
@@ -118,13 +77,12 @@ static void nv_request(struct nv_list *list, struct h3 *h3, const struct head *h
     nv_add(list, BYTES_LITERAL("te"), BYTES_LITERAL("trailers"), flags);
 }
 
-static void nv_response(struct nv_list *list, struct h3 *h3, const struct head *head, char status_text[3],
-                        uint8_t flags) {
+static void nv_response(struct nv_list *list, const struct head *head, char status_text[3], uint8_t flags) {
   must(head->status >= 100 && head->status <= 999);
   status_text[0] = (char)('0' + head->status / 100);
   status_text[1] = (char)('0' + head->status / 10 % 10);
   status_text[2] = (char)('0' + head->status % 10);
-  nv_open(list, h3);
+  nv_open(list);
   nv_add(list, BYTES_LITERAL(":status"), bytes_of(status_text, 3), flags);
   /* RFC 9110 section 8.6 forbids the length there; nghttp3 at the other end takes one in 204 for a connection error. */
   nv_add_fields(list, &head->fields, head->status < 200 || head->status == 204, flags);
@@ -145,7 +103,7 @@ static bool submit_trailers(struct h3_stream *stream, int *fault) {
   if (stream->trailers_out == NULL || stream->trailers_out->count == 0)
     return false;
   struct nv_list list;
-  nv_open(&list, stream->h3);
+  nv_open(&list);
   nv_add_fields(&list, stream->trailers_out, true, NV_LENT);
   if (list.count == 0 || !nv_fits(&list, stream->h3))
     return false;
@@ -241,7 +199,7 @@ enum err h3_request(struct h3 *h3, struct h3_stream **stream_out, void *owner, c
   if (h3->life != H3_ALIVE || h3->peer_goaway || h3->goaway_sent != H3_GOAWAY_NONE)
     return ERR_LINK_DOWN;
   struct nv_list list;
-  nv_request(&list, h3, head, NV_LENT);
+  nv_request(&list, head, NV_LENT);
   if (!nv_fits(&list, h3))
     return ERR_HEAD_TOO_LARGE;
   struct h3_stream *stream = h3_stream_get(h3);
@@ -288,7 +246,7 @@ enum err h3_inform(struct h3_stream *stream, const struct head *head) {
     return err;
   struct nv_list list;
   char status_text[3];
-  nv_response(&list, stream->h3, head, status_text, NGHTTP3_NV_FLAG_NONE);
+  nv_response(&list, head, status_text, NGHTTP3_NV_FLAG_NONE);
   if (!nv_fits(&list, stream->h3))
     return ERR_HEAD_TOO_LARGE;
   int fault = nghttp3_conn_submit_info(stream->h3->http, stream->id, list.nv, list.count);
@@ -303,7 +261,7 @@ enum err h3_respond(struct h3_stream *stream, const struct head *head, struct fl
     return err;
   struct h3 *h3 = stream->h3;
   struct nv_list list;
-  nv_response(&list, h3, head, stream->status_text, NV_LENT);
+  nv_response(&list, head, stream->status_text, NV_LENT);
   if (!nv_fits(&list, h3))
     return ERR_HEAD_TOO_LARGE;
   nghttp3_data_reader reader;

@@ -7,7 +7,6 @@
 #include "proto/h3.h"
 
 enum { H3_BUCKETS = 1024, H3_BLOCKED_STREAMS_MAX = 100, H3_INCOMPLETE_MAX = 16, H3_DECODER_OWES_MAX = 32 };
-enum { H3_SEEN = 32, H3_OFTEN = 8 };
 #define H3_NO_CODE UINT64_MAX
 
 /* What is expected next from the peer on a request stream. The order matters: from H3_IN_DISCARD on, nothing is. */
@@ -38,12 +37,6 @@ enum h3_life {
 
 enum h3_goaway_sent { H3_GOAWAY_NONE, H3_GOAWAY_NOTICE, H3_GOAWAY_FINAL };
 
-/* Fields that were sent lately, by the hash of name and value: h3_out.c. */
-struct h3_seen {
-  uint64_t hash;
-  uint8_t count; /* how often, less the others of this place; up to H3_OFTEN */
-};
-
 struct h3 {
   struct quic_conn *quic;
   nghttp3_conn *http;
@@ -68,7 +61,6 @@ struct h3 {
   int64_t reject_first, reject_last; /* request streams in this range that are not in the table are to be rejected */
   int64_t incomplete[H3_INCOMPLETE_MAX]; /* request streams that ended before a request had begun */
   uint8_t incomplete_count;
-  struct h3_seen seen[H3_SEEN];
 };
 
 /* h3.c */

@@ -61,9 +61,8 @@ enum {
   NAME_NOT_HTTP3 = 2,  /* connection-specific: makes an HTTP/3 message malformed (RFC 9114 section 4.2) */
   NAME_FIXED = 4,      /* "Connection" cannot remove it */
   NAME_NO_TRAILER = 8, /* not passed on in a trailer section (RFC 9110 section 6.5.1) */
-  /* Out of QPACK's tables: */
-  NAME_NO_INDEX = 16, /* secrets, so that no user can probe for another's, and what is never the same twice */
-  NAME_VARIES = 32,   /* what belongs to one resource, unless that one is asked for again and again */
+  NAME_NO_INDEX = 16,  /* kept out of QPACK's tables: secrets, so that no user can probe for another's, and what is
+                          never the same twice */
 };
 
 struct name_rule {

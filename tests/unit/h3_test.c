@@ -107,55 +107,6 @@ static void test_request_extras(void **state) {
   pair_close(pair);
 }
 
-/* The bytes on its stream of a request with this field. */
-static size_t request_bytes(struct pair *pair, const char *name, const char *value) {
-  int number = pair->count++;
-  assert_true(number < CALLS);
-  struct call *call = &pair->calls[number];
-  struct party *client = &call->party[CLIENT];
-  *call = (struct call){.number = number, .method = "GET"};
-  call->party[SERVER].plan = PLAIN;
-  party_open(pair, client, CLIENT);
-  text_set(&client->head_out, &client->head_out.method, "GET");
-  text_set(&client->head_out, &client->head_out.target, "/");
-  field_add(&client->head_out.fields, name, value);
-  assert_int_equal(h3_request(pair->h3[CLIENT], &client->stream, call, &client->head_out, NULL, NULL, &client->head_in,
-                              NULL, &client->in, NULL),
-                   ERR_OK);
-  pair_run(pair);
-  expect_field(&call->party[SERVER].head_in.fields, name, value);
-  return rig_half(&pair->rig, 4 * number, CLIENT)->sent;
-}
-
-/* What belongs to one resource gets a place in QPACK's table when it is sent time and again, and not before; what is
-   secret or never the same gets none. */
-static void test_repeated_fields(void **state) {
-  (void)state;
-  static const char value[] = "a value that is long enough to see it";
-  enum { TIMES = 20, OTHERS = 40, SAVED = sizeof value / 2 };
-  static const char *const never[] = {"authorization", "cookie", "date"};
-  struct pair *pair = pair_open((struct pair_settings){.table = 16384});
-  size_t bytes[TIMES];
-  for (int i = 0; i < TIMES; i++)
-    bytes[i] = request_bytes(pair, "if-none-match", value);
-  assert_true(bytes[3] > sizeof value / 2);
-  assert_int_equal(bytes[4], bytes[3]);
-  assert_true(bytes[TIMES - 1] + SAVED < bytes[3]);
-  for (size_t i = 0; i < sizeof never / sizeof never[0]; i++) {
-    for (int time = 0; time < TIMES; time++)
-      bytes[time] = request_bytes(pair, never[i], value);
-    assert_int_equal(bytes[TIMES - 1], bytes[3]);
-  }
-  for (int i = 0; i < OTHERS; i++) {
-    char other[64];
-    snprintf(other, sizeof other, "%s, number %d", value, i + 10);
-    bytes[i % TIMES] = request_bytes(pair, "if-none-match", other);
-    if (i >= TIMES / 2)
-      assert_true(bytes[i % TIMES] > 2 * SAVED);
-  }
-  pair_close(pair);
-}
-
 static void test_trailers(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= 4; seed++) {
@@ -462,7 +413,6 @@ int main(void) {
       cmocka_unit_test(test_heads),
       cmocka_unit_test(test_request_at_once),
       cmocka_unit_test(test_request_extras),
-      cmocka_unit_test(test_repeated_fields),
       cmocka_unit_test(test_trailers),
       cmocka_unit_test(test_informational),
       cmocka_unit_test(test_informational_hook),
