@@ -130,7 +130,7 @@ class Caller:
 class Service:
     """A process that listens on `ports`, pairs of port and protocol."""
 
-    def __init__(self, command, directory, ports, environment=None, patience=40):
+    def __init__(self, command, directory, ports, environment=None, patience=90):
         directory.mkdir(parents=True, exist_ok=True)
         self.name, self.ports, self.log = directory.name, ports, directory / "log"
         with open(self.log, "ab") as log:

@@ -24,6 +24,7 @@ from processes import TOP, BenchError, Caller, say
 
 SHOW_SECONDS = 5  # between two lines of progress
 JUDGED_TRIES = 3  # what a goal is about is measured again when the emulator did not keep up
+LANE_GAP_SECONDS = 0.3  # between the starts of two lanes, some hundred processes in all
 LINK_LIGHTEST = 5.0  # Mbit/s that a measurement on a link counts as, at least
 LINK_RESERVE = 1.3  # the next time a system does not take more of the link than this part of the last
 
@@ -304,6 +305,7 @@ def on_links(phase, directory, certs, results, progress):
     try:
         for lane in lanes:
             lane.start()
+            time.sleep(LANE_GAP_SECONDS)
         for lane in lanes:
             while lane.is_alive():
                 lane.join(0.5)
