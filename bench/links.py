@@ -96,7 +96,7 @@ class LinkPlace:
         # The profile's own blackouts come at times that no measurement knows; they are ordered instead.
         still = "blackout_ms=0 blackout_every_ms=0" if line.cut else ""
         self.link = Link(line.name, still, options=() if line.rtt < PUNCTUAL_RTT else ("--spin-us", "0"))
-        self.files = line.files
+        self.files, self.loses = line.files, line.loss > 0 or line.burst > 0
         self.tuning = {"initial_window": max(14720, line.bdp), "initial_rtt": max(1, round(self.rtt * 1000))}
         for side in "ab":
             # The kernel remembers how TCP fared with an address; one system would learn from another.

@@ -134,6 +134,8 @@ def template(name):
 def tuning(kind, place):
     """The members of ptproxy's "transport"."""
     settings = dict(place.tuning) if kind.tuned else {}
+    if kind.name == "ptproxy" and place.loses:
+        settings["redundancy"] = True
     if kind.program == "ptproxy-rs":  # whose defaults for these throttle every link
         settings |= {"receive_window": 16 << 20, "send_window": 16 << 20, "max_concurrent_http_streams": 1024}
     return json.dumps(settings)[1:-1]
@@ -149,7 +151,7 @@ class Loopback:
     client_address = client_wan_address = server_address = "127.0.0.1"
     server_host = "localhost"
     tuning = files = {}
-    rtt = 0.0
+    rtt, loses = 0.0, False
 
     def command(self, side, arguments):
         return arguments

@@ -46,6 +46,7 @@ struct config {
     uint64_t socket_receive_buffer_size, socket_send_buffer_size;
     uint64_t mtu;
     uint64_t qpack_table_capacity;
+    bool redundancy;
   } transport;
   struct {
     uint64_t threads; /* 0: auto */

@@ -6,6 +6,7 @@
      quic_cb.c      ngtcp2's callbacks: they record only           quic_crypto.c packet protection on wolfCrypt
      quic_cc.c      initial window of every controller, `none`   quic_window.c  credit for what waits behind a gap
      quic_path.c    outages, and paths that stop to carry large packets
+     quic_hold.c    what waits for company                       quic_repeat.c  what is sent a second time
 
    What travels on streams is not known here: the application (h3.c) is a const struct of functions. */
 #ifndef PTP_PROTO_QUIC_H
@@ -69,7 +70,8 @@ struct quic_settings {
   int congestion; /* enum quic_congestion */
   uint64_t max_streams;
   uint64_t stream_receive_window, receive_window;
-  uint64_t mtu; /* 0: discover */
+  uint64_t mtu;    /* 0: discover */
+  bool redundancy; /* what is sent last is sent a second time */
   uint32_t connections_max, handshakes_max;
   uint16_t worker;       /* index that goes into our connection IDs */
   uint8_t reset_key[32]; /* for stateless reset tokens and Retry tokens */
@@ -99,7 +101,8 @@ struct quic_train {
 struct quic_stats {
   uint64_t rtt_latest_ns, rtt_min_ns, rtt_smoothed_ns;
   uint64_t cwnd, bytes_in_flight;
-  uint64_t packets_sent, packets_received, packets_discarded, packets_lost, bytes_sent, bytes_received;
+  uint64_t packets_sent, packets_received, packets_discarded, packets_lost, packets_repeated;
+  uint64_t bytes_sent, bytes_received;
   uint64_t mtu;
 };
 

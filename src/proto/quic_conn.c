@@ -52,6 +52,7 @@ void quic_stats(const struct quic_conn *conn, struct quic_stats *stats) {
       .packets_received = info.pkt_recv,
       .packets_discarded = info.pkt_discarded,
       .packets_lost = info.pkt_lost,
+      .packets_repeated = conn->repeat.packets,
       .bytes_sent = info.bytes_sent,
       .bytes_received = info.bytes_recv,
       .mtu = ngtcp2_conn_get_path_max_tx_udp_payload_size2(conn->ngtcp2),
@@ -228,11 +229,11 @@ _Static_assert(sizeof(struct iovec) == sizeof(ngtcp2_vec) &&
                    offsetof(struct iovec, iov_base) == offsetof(ngtcp2_vec, base),
                "an iovec is an ngtcp2_vec");
 
-/* One packet, of frames of as many streams as fit. Between two calls for the same packet ngtcp2 may not be called
-   otherwise (NGTCP2_ERR_WRITE_MORE), so a packet is always finished, at last without a stream. */
-static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_pkt_info *info, uint8_t *out,
-                                 size_t size, ngtcp2_tstamp now_ns, void *user) {
-  struct quic_conn *conn = user;
+/* One packet, of frames of as many streams as fit; |*fresh| is set when it has new data. Between two calls for the same
+   packet ngtcp2 may not be called otherwise (NGTCP2_ERR_WRITE_MORE), so a packet is always finished, at last without a
+   stream. */
+static ngtcp2_ssize fill_packet(struct quic_conn *conn, ngtcp2_path *path, ngtcp2_pkt_info *info, uint8_t *out,
+                                size_t size, bool *fresh, ngtcp2_tstamp now_ns) {
   for (unsigned round = 0;; round++) {
     struct iovec vecs[QUIC_OUTPUT_VECS];
     int64_t stream = -1;
@@ -250,14 +251,19 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_
       flags = NGTCP2_WRITE_STREAM_FLAG_MORE | NGTCP2_WRITE_STREAM_FLAG_PADDING;
     if (stream >= 0 && fin)
       flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
-    ngtcp2_ssize written = ngtcp2_conn_writev_stream(ngtcp2, path, info, out, size, &taken, flags, stream,
+    ngtcp2_ssize written = ngtcp2_conn_writev_stream(conn->ngtcp2, path, info, out, size, &taken, flags, stream,
                                                      (const ngtcp2_vec *)(const void *)vecs, count, now_ns);
+    if (taken >= 0 && stream >= 0) {
+      *fresh = true;
+      conn->repeat.blocked = false;
+    }
     if (taken >= 0 && stream >= 0 && conn->ops->output_written(conn->app, stream, (size_t)taken) != ERR_OK)
       return quic_app_failed(conn);
     switch (written) {
     case NGTCP2_ERR_WRITE_MORE:
       break;
     case NGTCP2_ERR_STREAM_DATA_BLOCKED:
+      conn->repeat.blocked = true;
       conn->ops->output_blocked(conn->app, stream);
       break;
     case NGTCP2_ERR_STREAM_NOT_FOUND:
@@ -268,6 +274,17 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_
       return written;
     }
   }
+}
+
+static ngtcp2_ssize write_packet(ngtcp2_conn *ngtcp2, ngtcp2_path *path, ngtcp2_pkt_info *info, uint8_t *out,
+                                 size_t size, ngtcp2_tstamp now_ns, void *user) {
+  struct quic_conn *conn = user;
+  int64_t before = quic_reach_last_number(ngtcp2);
+  bool fresh = false;
+  ngtcp2_ssize written = fill_packet(conn, path, info, out, size, &fresh, now_ns);
+  if (written > 0)
+    quic_repeat_written(conn, fresh, before, now_ns);
+  return written;
 }
 
 /* clamp(what the pace allows in one go, 10 packets, 44 packets), but room for a probe of the path's MTU, and what the
@@ -315,29 +332,39 @@ static bool emit_close(struct quic_conn *conn, uint8_t *buffer, size_t size, str
   return true;
 }
 
+static bool emit_failed(struct quic_conn *conn, int result, uint8_t *buffer, size_t size, struct quic_train *train,
+                        uint64_t now_ns) {
+  settle(conn, result, now_ns);
+  return conn->state == QUIC_CLOSING && emit_close(conn, buffer, size, train, now_ns);
+}
+
 bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic_train *train, uint64_t now_ns) {
   if (conn->state == QUIC_CLOSED)
     return false;
   if (conn->state == QUIC_CLOSING)
     return emit_close(conn, buffer, size, train, now_ns);
-  if (quic_hold(conn, now_ns))
+  size_t most = train_bytes(conn, size);
+  if (!quic_repeat(conn, most, now_ns))
+    return emit_failed(conn, NGTCP2_ERR_NOMEM, buffer, size, train, now_ns);
+  if (quic_hold(conn, now_ns)) {
+    quic_repeat_over(conn, now_ns);
     return false;
+  }
   if (conn->hold.idle)
     quic_reach_rest(conn->ngtcp2, now_ns);
   ngtcp2_path_storage path;
   ngtcp2_path_storage_zero(&path);
   size_t segment = 0;
   quic_cc_use(conn);
-  ngtcp2_ssize len = ngtcp2_conn_write_aggregate_pkt2(conn->ngtcp2, &path.path, NULL, buffer, train_bytes(conn, size),
-                                                      &segment, write_packet, 0, now_ns);
-  if (len < 0) {
-    settle(conn, (int)len, now_ns);
-    return conn->state == QUIC_CLOSING && emit_close(conn, buffer, size, train, now_ns);
-  }
+  ngtcp2_ssize len =
+      ngtcp2_conn_write_aggregate_pkt2(conn->ngtcp2, &path.path, NULL, buffer, most, &segment, write_packet, 0, now_ns);
+  if (len < 0)
+    return emit_failed(conn, (int)len, buffer, size, train, now_ns);
   ngtcp2_conn_update_pkt_tx_time(conn->ngtcp2, now_ns);
   conn->hold.idle = false;
   if (len == 0) {
     quic_hold_over(conn);
+    quic_repeat_over(conn, now_ns);
     return false;
   }
   set_train(train, (size_t)len, segment, &path.path);
@@ -346,14 +373,19 @@ bool quic_emit(struct quic_conn *conn, uint8_t *buffer, size_t size, struct quic
 
 /* Timers */
 
+static uint64_t ngtcp2_expiry(const struct quic_conn *conn) {
+  if (conn->hold.until_ns != 0 && conn->state == QUIC_OPEN)
+    return conn->hold.until_ns;
+  return conn->hold.idle ? quic_reach_expiry_idle(conn->ngtcp2, QUIC_HELD_NS) : ngtcp2_conn_get_expiry2(conn->ngtcp2);
+}
+
 uint64_t quic_expiry(const struct quic_conn *conn) {
   if (conn->state == QUIC_CLOSED)
     return UINT64_MAX;
-  if (conn->hold.until_ns != 0 && conn->state == QUIC_OPEN)
-    return conn->hold.until_ns;
   if (conn->state == QUIC_CLOSING)
     return conn->closed_ns;
-  return conn->hold.idle ? quic_reach_expiry_idle(conn->ngtcp2, QUIC_HELD_NS) : ngtcp2_conn_get_expiry2(conn->ngtcp2);
+  uint64_t at_ns = ngtcp2_expiry(conn);
+  return conn->repeat.due_ns < at_ns ? conn->repeat.due_ns : at_ns;
 }
 
 void quic_expire(struct quic_conn *conn, uint64_t now_ns) {

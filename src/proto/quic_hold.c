@@ -42,7 +42,7 @@ static bool may_hold(const struct quic_conn *conn, uint64_t now_ns) {
 
 bool quic_hold(struct quic_conn *conn, uint64_t now_ns) {
   bool may = may_hold(conn, now_ns);
-  if (!may || !no_data(conn)) {
+  if (!may || conn->repeat.copies || !no_data(conn)) {
     conn->hold.writing = true;
     if (may)
       quic_reach_ack_along(conn->ngtcp2);

@@ -150,6 +150,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct add
   memset(conn, 0, offsetof(struct quic_conn, close_train));
   conn->endpoint = endpoint;
   conn->path.mtu_searched_ns = now_ns;
+  conn->repeat.due_ns = UINT64_MAX;
   conn->ref = (ngtcp2_crypto_conn_ref){.get_conn = find_ngtcp2, .user_data = conn};
   ngtcp2_ccerr_default(&conn->error);
   list_init(&conn->ready);

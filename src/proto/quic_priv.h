@@ -70,6 +70,16 @@ struct quic_hold_state {
   uint64_t lost_packets;             /* as of the last write */
 };
 
+/* What is sent a second time: quic_repeat.c. */
+struct quic_repeat_state {
+  bool copies;       /* in ngtcp2's queues */
+  bool blocked;      /* a stream was, by flow control, after new data was last sent */
+  int64_t done;      /* up to this number no packet is to be copied any more */
+  uint64_t fresh_ns; /* when new data was last sent */
+  uint64_t due_ns;   /* as of the last pass of writing; UINT64_MAX: not before something happens */
+  uint64_t packets;  /* copies sent */
+};
+
 struct quic_conn {
   struct list ready; /* in endpoint->ready, or in no list */
   struct list all;
@@ -88,6 +98,7 @@ struct quic_conn {
   uint64_t closed_ns; /* when QUIC_CLOSING ends */
   struct quic_path_state path;
   struct quic_hold_state hold;
+  struct quic_repeat_state repeat;
   uint64_t peer_streams, closed_streams; /* the peer has opened; are over and not yet given back to it */
   uint64_t peer_streams_max;             /* the peer may open */
   uint32_t close_received, close_answered;
@@ -167,6 +178,15 @@ void quic_hold_over(struct quic_conn *conn);
 /* The peer's |stream| has come up; one of its bidirectional streams is over. */
 void quic_stream_seen(struct quic_conn *conn, int64_t stream);
 void quic_stream_gone(struct quic_conn *conn);
+
+/* quic_repeat.c */
+/* Before a train of |bytes| is written: queues copies for it when it is time, conn->repeat.copies tells. False: out of
+   memory. */
+bool quic_repeat(struct quic_conn *conn, uint64_t bytes, uint64_t now_ns);
+/* A packet was written behind number |before|, with new data or without. */
+void quic_repeat_written(struct quic_conn *conn, bool fresh, int64_t before, uint64_t now_ns);
+/* Nothing more is written now. */
+void quic_repeat_over(struct quic_conn *conn, uint64_t now_ns);
 
 /* quic_cb.c */
 extern const ngtcp2_callbacks quic_callbacks_client, quic_callbacks_server;

@@ -27,6 +27,23 @@ void quic_reach_ack_along(ngtcp2_conn *ngtcp2);
 /* After a pass of writing: what was lost, or probes, wait for the pace, the congestion window, or the proof of a path.
  */
 bool quic_reach_queued(const ngtcp2_conn *ngtcp2);
+/* What is sent a second time (quic_repeat.c): packets in flight that carry stream data and are neither copies nor
+   copied already.
+
+   The number of the packet that was sent last. */
+int64_t quic_reach_last_number(const ngtcp2_conn *ngtcp2);
+/* When the oldest one behind number |*done| was sent, into |*sent_ns|; false: there is none. Those sent before
+   |from_ns| are passed over: |*done| goes forward, so that none is looked at twice. */
+bool quic_reach_oldest(const ngtcp2_conn *ngtcp2, int64_t *done, uint64_t from_ns, uint64_t *sent_ns);
+/* Queues the data of those behind number |*done|, oldest first, that were sent until |until_ns| and are |bytes| long
+   together, at least one. Their own loss is of no account from then on, the copies' is. Returns false when out of
+   memory. */
+bool quic_reach_repeat(ngtcp2_conn *ngtcp2, int64_t *done, uint64_t until_ns, uint64_t bytes);
+/* What was sent behind number |before| and has stream data is copies; returns how many packets. */
+uint64_t quic_reach_mark_copies(ngtcp2_conn *ngtcp2, int64_t before);
+/* When the pace allows the next packet; 0: now. */
+uint64_t quic_reach_pace(const ngtcp2_conn *ngtcp2);
+
 /* Before anything is written, or a timer handled, after an idle time: ngtcp2 takes the time since its pace would have
    allowed a packet for delay of ours, and would send at twice the pace to make up for it. */
 void quic_reach_rest(ngtcp2_conn *ngtcp2, uint64_t now_ns);

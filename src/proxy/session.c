@@ -308,6 +308,7 @@ static enum err quic_settings_from(const struct proxy *proxy, struct tls_context
       .stream_receive_window = config->transport.stream_receive_window,
       .receive_window = config->transport.receive_window,
       .mtu = config->transport.mtu,
+      .redundancy = config->transport.redundancy,
       .worker = proxy->worker,
       .connections_max = SESSIONS_MAX,
       .handshakes_max = HANDSHAKES_MAX,

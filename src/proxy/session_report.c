@@ -15,6 +15,7 @@ void session_count(struct session *session) {
   metrics_add(&metrics->packets_in_dropped, now.packets_discarded - before->packets_discarded);
   metrics_add(&metrics->packets_out, now.packets_sent - before->packets_sent);
   metrics_add(&metrics->packets_lost, now.packets_lost - before->packets_lost);
+  metrics_add(&metrics->packets_repeated, now.packets_repeated - before->packets_repeated);
   *before = now;
 }
 

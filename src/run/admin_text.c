@@ -93,8 +93,9 @@ static void put_session(struct text *text, const struct session_view *session) {
   put_seconds_of(text, "latest", stats->rtt_latest_ns);
   text_put(text, "},\"cwnd_bytes\":%" PRIu64 ",\"in_flight_bytes\":%" PRIu64 ",\"mtu_bytes\":%" PRIu64, stats->cwnd,
            stats->bytes_in_flight, stats->mtu);
-  text_put(text, ",\"packets\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64 "}",
-           stats->packets_sent, stats->packets_received, stats->packets_lost);
+  text_put(text, ",\"packets\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64, stats->packets_sent,
+           stats->packets_received, stats->packets_lost);
+  text_put(text, ",\"repeated\":%" PRIu64 "}", stats->packets_repeated);
   text_put(text, ",\"bytes\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 "}}", stats->bytes_sent,
            stats->bytes_received);
 }
@@ -167,8 +168,8 @@ static void put_people_session(struct text *text, const struct session_view *ses
            (double)stats->rtt_min_ns / 1e6);
   text_put(text, "  window        %" PRIu64 " bytes, %" PRIu64 " in flight, datagrams of %" PRIu64 "\n", stats->cwnd,
            stats->bytes_in_flight, stats->mtu);
-  text_put(text, "  packets       %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64 " lost\n", stats->packets_sent,
-           stats->packets_received, stats->packets_lost);
+  text_put(text, "  packets       %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64 " lost, %" PRIu64 " repeated\n",
+           stats->packets_sent, stats->packets_received, stats->packets_lost, stats->packets_repeated);
   text_put(text, "  bytes         %" PRIu64 " sent, %" PRIu64 " received\n", stats->bytes_sent, stats->bytes_received);
 }
 

@@ -22,7 +22,7 @@ class Far:
     name = "far"
     client_address, client_wan_address, server_address, server_host = "127.0.0.1", "10.77.0.1", "10.77.0.2", "10.77.0.2"
     tuning = {"initial_window": 562500, "initial_rtt": 150}
-    rtt = 0.15
+    rtt, loses = 0.15, False
     files = {}
 
 
@@ -155,3 +155,8 @@ def test_variants_on_links():
     kinds = {kind.name: kind for kind in links.variants(systems.KINDS.values())}
     assert kinds["nginx-cubic"].program == "nginx" and kinds["nginx-cubic"].congestion == "cubic"
     assert systems.tuning(kinds["ptproxy-untuned"], Far()) == ""
+    place = Far()
+    place.loses = True
+    assert "redundancy" not in systems.tuning(kinds["ptproxy"], Far())
+    assert '"redundancy": true' in systems.tuning(kinds["ptproxy"], place)
+    assert systems.tuning(kinds["ptproxy-untuned"], place) == ""

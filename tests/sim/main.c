@@ -3,8 +3,8 @@
    sim --exact: the tests of virtual time.
    sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at.
    sim --windows: what the settings of `transport` do. sim --moves: paths that change. sim --outages: links that are
-   gone or bad. sim --restarts: ends that come back. sim --hostile MEGABYTES TIMES: downloads over 10 % loss,
-   reordering, duplicates; 100 10 is the long version. */
+   gone or bad. sim --restarts: ends that come back. sim --redundancy SEEDS: what sending twice gives and costs.
+   sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long version. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -91,7 +91,7 @@ static int usage(void) {
   fprintf(stderr,
           "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS] | --windows | "
           "--moves |\n"
-          "       --outages | --restarts | --hostile MEGABYTES TIMES\n",
+          "       --outages | --redundancy SEEDS | --restarts | --hostile MEGABYTES TIMES\n",
           program);
   return 2;
 }
@@ -121,6 +121,8 @@ int main(int argc, char **argv) {
     good = run_goodput_short();
   else if (argc == 4 && strcmp(argv[1], "--goodput") == 0)
     good = run_goodput(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
+  else if (argc == 3 && strcmp(argv[1], "--redundancy") == 0)
+    good = run_redundancy(strtoull(argv[2], NULL, 10));
   else if (argc == 4 && strcmp(argv[1], "--same") == 0)
     good = run_same(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
   else if (argc == 2 || argc == 3)

@@ -317,6 +317,7 @@ void scenario_draw(struct scenario *scenario, uint64_t seed) {
   scenario->exchanges = EXCHANGES;
   for (uint32_t id = 0; id < scenario->exchanges; id++)
     draw_plan(&scenario->plans[id], id, &rng);
+  scenario->redundancy = rng_chance(&rng, 400000);
 }
 
 int scenario_config(const struct scenario *scenario, bool server, const char *directory, char *out, size_t size) {
@@ -334,7 +335,7 @@ int scenario_config(const struct scenario *scenario, bool server, const char *di
                   "\"transport\":{%s\"max_idle_timeout\":%" PRIu64 ",\"keep_alive_interval\":%" PRIu64
                   ",\"initial_rtt\":%" PRIu64 ",\"initial_window\":%" PRIu64 ",\"congestion_algorithm\":\"%s\","
                   "\"max_concurrent_http_streams\":%" PRIu64 ",\"stream_receive_window\":%" PRIu64 ",\"mtu\":%" PRIu64
-                  ",\"qpack_table_capacity\":%" PRIu64 "},"
+                  ",\"qpack_table_capacity\":%" PRIu64 ",\"redundancy\":%s},"
                   "\"timeouts\":{\"request_head\":5000,\"request_body\":%" PRIu64 ",\"keep_alive\":20000,"
                   "\"origin_connect\":2000,\"origin_response\":%" PRIu64 "},"
                   "\"system\":{\"connect_interval\":%" PRIu64 ",\"drain_timeout\":20000,\"threads\":1}}",
@@ -342,6 +343,7 @@ int scenario_config(const struct scenario *scenario, bool server, const char *di
                   server ? "\"http_connect_address\":\"origin:8080\"" : "\"http_bind_address\":\"127.0.0.1:20080\"",
                   directory, directory, end, directory, end, windows, scenario->idle_timeout_ms,
                   scenario->keep_alive_ms, scenario->initial_rtt_ms, scenario->initial_window, scenario->congestion,
-                  scenario->streams, scenario->stream_window, scenario->mtu, scenario->qpack, scenario->request_body_ms,
-                  scenario->origin_response_ms, scenario->connect_interval_ms);
+                  scenario->streams, scenario->stream_window, scenario->mtu, scenario->qpack,
+                  scenario->redundancy ? "true" : "false", scenario->request_body_ms, scenario->origin_response_ms,
+                  scenario->connect_interval_ms);
 }

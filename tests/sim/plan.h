@@ -87,6 +87,7 @@ struct scenario {
   const char *congestion;
   uint64_t initial_window, initial_rtt_ms, stream_window, streams, mtu, qpack;
   uint64_t receive_window, send_window; /* 0: the default */
+  bool redundancy;                      /* of both ends */
   uint64_t idle_timeout_ms, keep_alive_ms, connect_interval_ms, origin_response_ms, request_body_ms;
   uint64_t wake_ns;
   uint32_t clients;

@@ -20,6 +20,8 @@ bool run_windows(void);
 bool run_moves(void);
 /* restart.c: either end is stopped or killed and comes back, under a constant load. */
 bool run_restarts(void);
+/* redundancy.c: what transport.redundancy gives and costs, over |seeds|. */
+bool run_redundancy(uint64_t seeds);
 /* outage.c: links that are gone or bad; and |times| downloads over one that is very bad. */
 bool run_outages(void);
 bool run_hostile(uint64_t megabytes, uint64_t times);

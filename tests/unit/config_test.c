@@ -42,6 +42,7 @@ static void defaults_of_a_client(void **state) {
   assert_int_equal(c->transport.socket_send_buffer_size, 7340032);
   assert_int_equal(c->transport.mtu, 0);
   assert_int_equal(c->transport.qpack_table_capacity, 16384);
+  assert_false(c->transport.redundancy);
   config_free(c);
 }
 
