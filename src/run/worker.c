@@ -42,7 +42,7 @@ struct worker {
   uint64_t started_ns, started_s;
   uint64_t pass_ns, pass_before_ns; /* the longest pass through the loop since the last measurement; before it */
   struct spin idle_spin, busy_spin; /* of waits without an exchange; with some */
-  bool may_spin;                    /* there is another core */
+  bool may_spin;
   struct timer measure_timer;
   uint8_t phase; /* enum worker_phase */
   struct timer phase_timer;
@@ -59,6 +59,14 @@ static void set_time(struct proxy *proxy, uint64_t now_ns, uint64_t wall_us) {
 }
 
 /* ---- opening ---- */
+
+/* Whether a worker that waits awake keeps no other one of |workers| from a core; one core alone is the callers', too.
+ */
+static bool cores_suffice(unsigned workers) {
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1 &&
+         (unsigned)CPU_COUNT(&cores) >= workers;
+}
 
 static enum err open_pools(struct proxy *proxy) {
   enum err err = chunks_open(&proxy->chunks, CHUNK_SMALL_COUNT_MAX, CHUNK_LARGE_COUNT_MAX, SPANS_MAX);
@@ -192,8 +200,7 @@ enum err worker_open(struct worker **out, const struct config *config, struct tl
   proxy->server = config->general.mode == MODE_SERVER;
   proxy->limits =
       (struct head_limits){.bytes = (uint32_t)config->limits.head_size, .count = (uint32_t)config->limits.header_count};
-  cpu_set_t cores;
-  worker->may_spin = sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1;
+  worker->may_spin = cores_suffice(proxy->workers);
   loop_mark_make(proxy->loop_mark);
   list_init(&proxy->ready);
   list_init(&proxy->dead);
