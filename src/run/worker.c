@@ -60,8 +60,7 @@ static void set_time(struct proxy *proxy, uint64_t now_ns, uint64_t wall_us) {
 
 /* ---- opening ---- */
 
-/* Whether a worker that waits awake keeps no other one of |workers| from a core; one core alone is the callers', too.
- */
+/* Whether a worker that waits awake keeps none of |workers| from a core; a single core is the callers', too. */
 static bool cores_suffice(unsigned workers) {
   cpu_set_t cores;
   return sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1 &&
