@@ -397,7 +397,7 @@ static bool completion_due(const struct ring *ring) {
          (IO_URING_READ_ONCE(*ring->uring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-bool ring_spin(struct ring *ring, uint64_t spin_ns) {
+bool ring_spin(struct ring *ring, uint64_t spin_ns, uint64_t *timeout_ns) {
   prepare(ring);
   if (io_uring_sq_ready(&ring->uring) > 0) {
     ring->counters.enters++;
@@ -405,10 +405,16 @@ bool ring_spin(struct ring *ring, uint64_t spin_ns) {
       spin_ns = 0; /* ring_wait deals with it */
   }
   ring->waiting = false;
-  uint64_t end = clock_monotonic_ns() + spin_ns;
+  uint64_t start = clock_monotonic_ns(), spent = 0;
   bool due;
-  while (!(due = completion_due(ring)) && clock_monotonic_ns() < end)
-    sched_yield(); /* who would answer may need this core to do so */
+  while (!(due = completion_due(ring)) && spent < spin_ns) {
+    sched_yield(); /* who would answer may need this core to do so, and for longer than |spin_ns| */
+    spent = clock_monotonic_ns() - start;
+  }
+  if (due)
+    *timeout_ns = 0;
+  else if (*timeout_ns != UINT64_MAX)
+    *timeout_ns -= spent < *timeout_ns ? spent : *timeout_ns;
   return due;
 }
 

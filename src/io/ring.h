@@ -38,9 +38,10 @@ void ring_close(struct ring *ring);
    records all completions. Also refills the provided buffers. Not re-entrant. */
 void ring_wait(struct ring *ring, uint64_t timeout_ns);
 
-/* Before ring_wait, in place of sleep: submits what is prepared, and looks for about |spin_ns| whether there is a
-   completion, while it lets others run. True when there is one, which the next ring_wait records. */
-must_use bool ring_spin(struct ring *ring, uint64_t spin_ns);
+/* Before ring_wait: submits what is prepared, and looks for about |spin_ns| whether there is a completion, while it
+   lets others run. True when there is one, which the next ring_wait records. |*timeout_ns| is what ring_wait shall get
+   then: what is left of it, 0 when there is a completion. */
+must_use bool ring_spin(struct ring *ring, uint64_t spin_ns, uint64_t *timeout_ns);
 
 /* Ends the wait of |ring|'s thread; may be called by any thread and in a signal handler. */
 void ring_wake(struct ring *ring);

@@ -27,6 +27,7 @@ void quic_reach_ack_along(ngtcp2_conn *ngtcp2);
 /* After a pass of writing: what was lost, or probes, wait for the pace, the congestion window, or the proof of a path.
  */
 bool quic_reach_queued(const ngtcp2_conn *ngtcp2);
+
 /* What is sent a second time (quic_repeat.c): packets in flight that carry stream data and are neither copies nor
    copied already.
 

@@ -269,17 +269,17 @@ uint64_t worker_due(const struct worker *worker) {
   return worker->phase == WORKER_CLOSING ? proxy->now_ns + NS_PER_MS : timers_next(&proxy->timers);
 }
 
-/* Looks for new work before it sleeps, where that pays: true when there is some. */
-static bool look_for_work(struct worker *worker, uint64_t timeout_ns) {
+/* Looks for new work before it sleeps, where that pays. Returns how long it may still sleep. */
+static uint64_t look_for_work(struct worker *worker, uint64_t timeout_ns) {
   struct proxy *proxy = &worker->proxy;
   struct spin *spin = proxy->exchanges.live > 0 ? &worker->busy_spin : &worker->idle_spin;
   uint64_t spin_ns = worker->may_spin && timeout_ns > 0 ? spin_begin(spin) : 0;
   if (spin_ns == 0)
-    return false;
-  bool found = ring_spin(proxy->ring, spin_ns < timeout_ns ? spin_ns : timeout_ns);
+    return timeout_ns;
+  bool found = ring_spin(proxy->ring, spin_ns < timeout_ns ? spin_ns : timeout_ns, &timeout_ns);
   spin_end(spin, found);
   metrics_add(found ? &worker->metrics->spins_found : &worker->metrics->spins_vain, 1);
-  return found;
+  return timeout_ns;
 }
 
 void worker_wait(struct worker *worker, uint64_t now_ns) {
@@ -292,9 +292,7 @@ void worker_wait(struct worker *worker, uint64_t now_ns) {
   bool sleeps = worker->dispatcher != NULL && timeout > 0;
   if (sleeps && !dispatcher_sleep(worker->dispatcher))
     timeout = 0;
-  if (look_for_work(worker, timeout))
-    timeout = 0;
-  ring_wait(worker->proxy.ring, timeout);
+  ring_wait(worker->proxy.ring, look_for_work(worker, timeout));
   if (sleeps)
     dispatcher_awake(worker->dispatcher);
 }

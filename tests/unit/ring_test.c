@@ -142,7 +142,9 @@ static void test_spin_finds_a_wake(void **state) {
   io_open(64, 8);
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, wake_later, io_ring), 0);
-  assert_true(ring_spin(io_ring, 10 * NS_PER_S));
+  uint64_t timeout = UINT64_MAX;
+  assert_true(ring_spin(io_ring, 10 * NS_PER_S, &timeout));
+  assert_int_equal(timeout, 0);
   uint64_t before = ring_counters(io_ring)->completions;
   ring_wait(io_ring, 0);
   assert_int_equal(ring_counters(io_ring)->completions, before + 1);
@@ -157,9 +159,10 @@ static void test_spin_submits(void **state) {
   struct counted op = {.op.complete = count};
   struct ring_time time;
   ring_timeout(io_ring, &op.op, &time, 20);
-  assert_true(ring_spin(io_ring, 10 * NS_PER_S));
+  uint64_t timeout = NS_PER_S;
+  assert_true(ring_spin(io_ring, 10 * NS_PER_S, &timeout));
   assert_int_equal(op.completions, 0);
-  assert_true(ring_spin(io_ring, 10 * NS_PER_S)); /* still there */
+  assert_true(ring_spin(io_ring, 10 * NS_PER_S, &timeout)); /* still there */
   ring_wait(io_ring, 0);
   assert_int_equal(op.completions, 1);
   assert_int_equal(op.result, -ETIME);
@@ -171,9 +174,15 @@ static void test_spin_in_vain(void **state) {
   io_open(64, 8);
   ring_wait(io_ring, 0);
   uint64_t start = clock_monotonic_ns();
-  assert_false(ring_spin(io_ring, 20 * NS_PER_MS));
+  uint64_t unlimited = UINT64_MAX, timeout = 100 * NS_PER_S, over = NS_PER_MS;
+  assert_false(ring_spin(io_ring, 20 * NS_PER_MS, &unlimited));
   uint64_t took = clock_monotonic_ns() - start;
   assert_true(took >= 20 * NS_PER_MS && took < 5 * NS_PER_S);
+  assert_true(unlimited == UINT64_MAX);
+  assert_false(ring_spin(io_ring, 20 * NS_PER_MS, &timeout)); /* it counts as part of the wait */
+  assert_true(timeout <= 100 * NS_PER_S - 20 * NS_PER_MS && timeout > 90 * NS_PER_S);
+  assert_false(ring_spin(io_ring, 20 * NS_PER_MS, &over));
+  assert_int_equal(over, 0);
   io_close();
 }
 
