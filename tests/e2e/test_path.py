@@ -1,11 +1,13 @@
 """Two ends with an emulated link between them: where the kernel has a part in what a link does to a session. What is a
 matter of time alone is in tests/sim (sim --windows, --moves, --outages, --goodput)."""
 
+import re
 import subprocess
 import sys
 import threading
 import time
 
+import http1
 import pytest
 from harness import SLOW, wait_for
 from link_pair import LinkPair, needs_link
@@ -56,6 +58,11 @@ class Download:
 def one_session(pair):
     assert pair.link.stats()["handshakes"] == 1
     assert len(pair.client.connections()) == 1
+
+
+def packets_repeated(pair, end):
+    metrics = http1.request(f"{pair.directory}/admin-{end}", "GET", "/metrics").body.decode()
+    return int(re.search(r"^ptproxy_link_packets_repeated_total (\d+)$", metrics, re.MULTILINE)[1])
 
 
 FORGED = """
@@ -169,6 +176,20 @@ def test_first_response_of_a_window(link_pair):
     start = time.monotonic()
     assert pair.request("GET", f"/n/{bdp}").body == payload(bdp)
     assert 0.2 <= time.monotonic() - start < 0.33 + 0.2 * SLOW
+
+
+def test_what_is_sent_last_is_sent_twice(link_pair):
+    """transport.redundancy where every tenth packet is lost: requests and bodies arrive whole, on one session."""
+    pair = link_pair("delay=10 loss=10", redundancy=True)
+    with pair.open() as client:
+        for number in range(50):
+            assert client.request("GET", f"/n/{number * 100}").body == payload(number * 100)
+    assert stream_sha256(BODY).encode() in pair.request("POST", "/sink", stream(BODY)).body
+    Download(pair).join()
+    one_session(pair)
+    for end in ("client", "server"):
+        assert packets_repeated(pair, end) >= 50
+    assert all(pair.link.stats()[way]["dropped"]["loss"] > 0 for way in ("ab", "ba"))
 
 
 def test_outage(link_pair):

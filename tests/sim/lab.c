@@ -9,6 +9,10 @@
 
 enum { SESSION_S = 30, EXCHANGE_S = 300, DRAIN_S = 25 };
 
+static bool redundancy;
+
+void lab_use_redundancy(void) { redundancy = true; }
+
 struct scenario *lab_open(uint64_t seed, const char *congestion, uint32_t exchanges) {
   struct scenario *scenario = calloc(1, sizeof *scenario);
   must(scenario != NULL && exchanges <= EXCHANGES);
@@ -33,6 +37,7 @@ struct scenario *lab_open(uint64_t seed, const char *congestion, uint32_t exchan
       .request_body_ms = 5000,
       .clients = exchanges,
       .pipeline = 1,
+      .redundancy = redundancy,
       .exchanges = exchanges,
   };
   for (uint32_t id = 0; id < exchanges; id++)

@@ -16,6 +16,8 @@ enum {
   LAB_KEEP_ALIVE_MS = 2000,
 };
 
+/* From now on lab_open gives both ends transport.redundancy. */
+void lab_use_redundancy(void);
 /* |exchanges| GETs by as many clients, on a link of 100 ms and 50 Mbit/s with an initial window and an initial RTT that
    fit it. The caller may change all of it before lab_start. The world is that of |seed|. */
 struct scenario *lab_open(uint64_t seed, const char *congestion, uint32_t exchanges);

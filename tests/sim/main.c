@@ -4,7 +4,8 @@
    sim --goodput [SECONDS SEEDS]: goodput by loss; the whole table, or the two rows that the tests look at.
    sim --windows: what the settings of `transport` do. sim --moves: paths that change. sim --outages: links that are
    gone or bad. sim --restarts: ends that come back. sim --redundancy SEEDS: what sending twice gives and costs.
-   sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long version. */
+   sim --hostile MEGABYTES TIMES: downloads over 10 % loss, reordering, duplicates; 100 10 is the long version.
+   --twice behind --moves, --outages, --restarts and --hostile: with transport.redundancy. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "sim/lab.h"
 #include "sim/runs.h"
 
 enum { REAL_SECONDS_MAX = 600, SAME_MAX = 64 };
@@ -91,7 +93,8 @@ static int usage(void) {
   fprintf(stderr,
           "usage: %s SEED [SEED2] [--trace] | --same SEED COUNT | --exact | --goodput [SECONDS SEEDS] | --windows | "
           "--moves |\n"
-          "       --outages | --redundancy SEEDS | --restarts | --hostile MEGABYTES TIMES\n",
+          "       --outages | --redundancy SEEDS | --restarts | --hostile MEGABYTES TIMES\n"
+          "       --moves, --outages, --restarts, --hostile: with --twice at the end, with transport.redundancy\n",
           program);
   return 2;
 }
@@ -102,6 +105,10 @@ int main(int argc, char **argv) {
   if (argc >= 2 && strcmp(argv[argc - 1], "--trace") == 0) {
     world.trace_print = true;
     log_setup(LOG_DEBUG, false);
+    argc--;
+  }
+  if (argc >= 3 && strcmp(argv[argc - 1], "--twice") == 0) {
+    lab_use_redundancy();
     argc--;
   }
   bool good;
