@@ -3,7 +3,7 @@
    belongs to no connection (version negotiation, Retry, stateless reset), and accepts connections when it is a server.
 
      quic.c         endpoint: routing, front door, accept          quic_conn.c   one connection: emit, timers, close
-     quic_cb.c      ngtcp2's callbacks: they record only           quic_crypto.c packet protection on wolfCrypt
+     quic_cb.c      ngtcp2's callbacks: they record only           quic_crypto.c packet protection, with quic_gcm.c
      quic_cc.c      initial window of every controller, `none`   quic_window.c  credit for what waits behind a gap
      quic_path.c    outages, and paths that stop to carry large packets
      quic_hold.c    what waits for company                       quic_repeat.c  what is sent a second time

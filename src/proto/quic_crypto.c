@@ -1,7 +1,8 @@
-/* Packet protection (RFC 9001 section 5) straight on wolfCrypt. ngtcp2's wolfSSL helper goes through the EVP layer,
+/* Packet protection (RFC 9001 section 5) straight on AES code: quic_gcm.c's where the CPU is one for it, wolfCrypt's
+   otherwise and for header protection. ngtcp2's wolfSSL helper goes through the EVP layer,
    which for every packet allocates and frees twice and copies the payload once more; the linker sends its eight
-   functions that touch packets here (--wrap). For the AES-GCM suites a context is an Aes object keyed once; everything
-   else, ChaCha20 in the first place, is handed on to the helper. tests/unit/quic_crypto_test.c compares the two paths.
+   functions that touch packets here (--wrap). For the AES suites a context is a key that was expanded once; everything
+   else, ChaCha20 in the first place, is handed on to the helper. tests/unit/quic_crypto_test.c compares the paths.
 
    The handshake, HKDF and key updates stay the helper's. */
 #include <wolfssl/options.h>
@@ -15,12 +16,14 @@
 #include <wolfssl/wolfcrypt/aes.h>
 
 #include "base/must.h"
+#include "proto/quic_gcm.h"
 #include "proto/quic_priv.h"
 
-enum { TAG_BYTES = 16, KEY_ALIGNMENT = 64 };
+enum { KEY_ALIGNMENT = 64 };
 
 struct packet_key {
-  void *helper; /* the helper's own handle; NULL: |aes| is used */
+  void *helper;        /* the helper's own handle; NULL: one of those below */
+  struct gcm_key *gcm; /* NULL: |aes| is used */
   Aes aes;
 };
 
@@ -56,7 +59,9 @@ static struct packet_key *key_new(void) {
 }
 
 static void key_free(struct packet_key *key) {
-  if (key->helper == NULL)
+  if (key->gcm != NULL)
+    gcm_key_free(key->gcm);
+  else if (key->helper == NULL)
     wc_AesFree(&key->aes);
   explicit_bzero(key, sizeof *key);
   free(key);
@@ -83,6 +88,19 @@ static struct packet_key *key_direct(const WOLFSSL_EVP_CIPHER *cipher, const uin
   return key;
 }
 
+/* The same for packets, where gcm_code() is not GCM_NONE. */
+static struct packet_key *key_of_gcm(const WOLFSSL_EVP_CIPHER *cipher, const uint8_t *raw) {
+  struct packet_key *key = key_new();
+  if (key == NULL)
+    return NULL;
+  key->gcm = gcm_key_new(raw, (size_t)wolfSSL_EVP_Cipher_key_length(cipher));
+  if (key->gcm == NULL) {
+    free(key);
+    return NULL;
+  }
+  return key;
+}
+
 /* A key that only carries the helper's handle. NULL: out of memory. */
 static struct packet_key *key_of_helper(void *helper) {
   struct packet_key *key = key_new();
@@ -98,7 +116,9 @@ static int aead_init(ngtcp2_crypto_aead_ctx *ctx, const ngtcp2_crypto_aead *aead
                      aead_init_f *real) {
   ngtcp2_crypto_aead_ctx helper;
   if (wolfSSL_quic_aead_is_gcm(aead->native_handle)) {
-    ctx->native_handle = key_direct(aead->native_handle, raw, set_packet_key);
+    must(nonce_len == GCM_NONCE_BYTES);
+    ctx->native_handle = gcm_code() != GCM_NONE ? key_of_gcm(aead->native_handle, raw)
+                                                : key_direct(aead->native_handle, raw, set_packet_key);
   } else if (real(&helper, aead, raw, nonce_len) != 0) {
     ctx->native_handle = NULL;
   } else {
@@ -164,8 +184,12 @@ int __wrap_ngtcp2_crypto_encrypt(uint8_t *out, const ngtcp2_crypto_aead *aead, c
   if (key->helper != NULL)
     return __real_ngtcp2_crypto_encrypt(out, aead, &(ngtcp2_crypto_aead_ctx){.native_handle = key->helper}, plain,
                                         plain_len, nonce, nonce_len, aad, aad_len);
+  if (key->gcm != NULL) {
+    gcm_seal(key->gcm, out, plain, plain_len, nonce, aad, aad_len);
+    return 0;
+  }
   return wc_AesGcmEncrypt(&key->aes, out, plain, (word32)plain_len, nonce, (word32)nonce_len, out + plain_len,
-                          TAG_BYTES, aad, (word32)aad_len) == 0
+                          GCM_TAG_BYTES, aad, (word32)aad_len) == 0
              ? 0
              : -1;
 }
@@ -177,11 +201,13 @@ int __wrap_ngtcp2_crypto_decrypt(uint8_t *out, const ngtcp2_crypto_aead *aead, c
   if (key->helper != NULL)
     return __real_ngtcp2_crypto_decrypt(out, aead, &(ngtcp2_crypto_aead_ctx){.native_handle = key->helper}, sealed,
                                         sealed_len, nonce, nonce_len, aad, aad_len);
-  if (sealed_len < TAG_BYTES)
+  if (sealed_len < GCM_TAG_BYTES)
     return -1;
-  size_t plain_len = sealed_len - TAG_BYTES;
+  size_t plain_len = sealed_len - GCM_TAG_BYTES;
+  if (key->gcm != NULL)
+    return gcm_open(key->gcm, out, sealed, plain_len, nonce, aad, aad_len) ? 0 : -1;
   return wc_AesGcmDecrypt(&key->aes, out, sealed, (word32)plain_len, nonce, (word32)nonce_len, sealed + plain_len,
-                          TAG_BYTES, aad, (word32)aad_len) == 0
+                          GCM_TAG_BYTES, aad, (word32)aad_len) == 0
              ? 0
              : -1;
 }

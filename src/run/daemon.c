@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "config/config.h"
+#include "proto/quic_gcm.h"
 #include "run/cluster.h"
 #include "run/credentials.h"
 #include "run/notify.h"
@@ -285,6 +286,7 @@ static int open_seats(struct daemon *daemon) {
   }
   if (privilege_drop(&daemon->privilege, daemon->config, daemon->path, reason, sizeof reason) != ERR_OK)
     return fail(daemon, reason);
+  log_info("packets: AES-GCM by %s", gcm_name(gcm_code()));
   for (unsigned i = 0; i < daemon->workers; i++) {
     if (seat_start(daemon->seats[i]) != ERR_OK)
       return fail(daemon, "cannot start a thread");

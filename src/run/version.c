@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "deps_versions.h"
+#include "proto/quic_gcm.h"
 
 void version_print(FILE *out) {
   static const char *const libraries[] = {
@@ -14,8 +15,12 @@ void version_print(FILE *out) {
       "llhttp " PTP_LLHTTP_VERSION,
       "liburing " PTP_LIBURING_VERSION,
       "cJSON " PTP_CJSON_VERSION,
+#ifdef PTP_IPSEC_MB_VERSION /* not on every architecture */
+      "intel-ipsec-mb " PTP_IPSEC_MB_VERSION,
+#endif
   };
   fprintf(out, "ptproxy %s\n", PTPROXY_VERSION);
   for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
     fprintf(out, "%s\n", libraries[i]);
+  fprintf(out, "AES-GCM on this CPU: %s\n", gcm_name(gcm_code()));
 }

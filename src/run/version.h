@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* "ptproxy VERSION", and one line for each library that it was built with. */
+/* "ptproxy VERSION", one line for each library that it was built with, and by which packets are protected here. */
 void version_print(FILE *out);
 
 #endif

@@ -60,6 +60,15 @@ def test_version():
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("ptproxy", "ngtcp2", "nghttp3", "wolfSSL", "llhttp", "liburing", "cJSON"):
         assert re.search(rf"^{name} \d+\.\d+", done.stdout, re.M), name
+    in_use = re.search(r"^AES-GCM on this CPU: (wolfCrypt|intel-ipsec-mb \(VAES, AVX-?\d+\))$", done.stdout, re.M)
+    assert in_use, done.stdout
+    with open("/proc/cpuinfo", encoding="utf-8") as cpu:
+        words = set(re.search(r"^flags\s*:(.*)$|\Z", cpu.read(), re.M).group().split())
+    fast = {"avx2", "vaes", "vpclmulqdq"} <= words and "\nintel-ipsec-mb " in done.stdout
+    assert fast == in_use[1].startswith("intel-ipsec-mb"), "as the CPU says"
+    if fast:
+        avx512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= words
+        assert ("AVX-512" in in_use[1]) == avx512, "as the CPU says"
 
 
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["-x"], ["extra"], ["-c"], ["--check", "--dump"],

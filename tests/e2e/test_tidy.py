@@ -27,6 +27,7 @@ BAD = [
     ("src/proto/quic.c", "#include <nghttp3/nghttp3.h>\n", "h3 hides nghttp3"),
     ("src/proto/h3.c", "#include <ngtcp2/ngtcp2.h>\n", "quic and tls hide"),
     ("src/run/a.c", "#include <wolfssl/ssl.h>\n", "quic and tls hide"),
+    ("src/proto/quic_crypto.c", "#include <intel-ipsec-mb.h>\n", "special for one kind of CPU"),
     ("src/proxy/a.c", "#include <sys/socket.h>\n", "the only user of sockets"),
     ("src/base/log.c", "#include <netinet/in.h>\n", "the only user of sockets"),
     ("src/base/a.c", "#include <event2/event.h>\n", "not of the C library"),
