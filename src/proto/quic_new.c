@@ -21,10 +21,11 @@ enum {
 #define GLITCHES_UNBOUNDED (1ULL << 40)
 
 /* UDP payload sizes to try. The first is what fits an Ethernet link; when it does not pass, smaller ones are tried,
-   when it does, larger ones: jumbo frames, and the loopback interface. */
-static const uint16_t probes_v4[] = {1472, 1444, 1372, 1342, 1252, 8952, 16332};
-static const uint16_t probes_v6[] = {1452, 1444, 1372, 1342, 1232, 8932, 16312};
-enum { PROBES = sizeof probes_v4 / sizeof *probes_v4 };
+   when it does, larger ones: jumbo frames, and the loopback interface. What is larger than the window of a new
+   connection is only tried on a path that ends on this machine, where a packet as large as a train costs least. */
+static const uint16_t probes_v4[] = {1472, 1444, 1372, 1342, 1252, 8952, 16332, 65507};
+static const uint16_t probes_v6[] = {1452, 1444, 1372, 1342, 1232, 8932, 16312, 65487};
+enum { PROBES_LOCAL = sizeof probes_v4 / sizeof *probes_v4, PROBES = PROBES_LOCAL - 1 };
 
 /* IPv4, also as an IPv6-mapped address: its text has no brackets. */
 static bool is_v4(const struct address *address) {
@@ -41,8 +42,8 @@ static void set_packet_size(ngtcp2_settings *to, const struct quic_settings *fro
     return;
   }
   to->pmtud_probes = is_v4(remote) ? probes_v4 : probes_v6;
-  to->pmtud_probeslen = PROBES;
-  to->max_tx_udp_payload_size = to->pmtud_probes[PROBES - 1];
+  to->pmtud_probeslen = address_is_local(remote) ? PROBES_LOCAL : PROBES;
+  to->max_tx_udp_payload_size = to->pmtud_probes[to->pmtud_probeslen - 1];
 }
 
 static const ngtcp2_cc_algo controllers[] = {
