@@ -14,6 +14,8 @@ enum {
   HEADER_BYTES = 16,
   SLAB_BYTES = 65536,
   LARGE = ARENA_CLASSES, /* the class of what the C library gave */
+  LARGEST_BYTES = 6144,  /* of the other classes */
+  UNIT_BYTES = 16,
   MAGIC = 0x61726e61,
 };
 
@@ -29,18 +31,18 @@ struct arena_slab {
 };
 
 static const uint16_t class_bytes[ARENA_CLASSES] = {32,  48,  64,   96,   128,  192,  256,  384,
-                                                    512, 768, 1024, 1536, 2048, 3072, 4096, 6144};
+                                                    512, 768, 1024, 1536, 2048, 3072, 4096, LARGEST_BYTES};
+
+/* The smallest class that holds so many units: no search, as every request has some twenty blocks. */
+static const uint8_t class_of_units[LARGEST_BYTES / UNIT_BYTES + 1] = {
+    [0 ... 2] = 0,      [3] = 1,          [4] = 2,           [5 ... 6] = 3,      [7 ... 8] = 4,
+    [9 ... 12] = 5,     [13 ... 16] = 6,  [17 ... 24] = 7,   [25 ... 32] = 8,    [33 ... 48] = 9,
+    [49 ... 64] = 10,   [65 ... 96] = 11, [97 ... 128] = 12, [129 ... 192] = 13, [193 ... 256] = 14,
+    [257 ... 384] = 15,
+};
 
 static_assert(sizeof(struct header) == HEADER_BYTES, "blocks stay aligned");
 static_assert(sizeof(struct arena_slab) == 16, "the first block is aligned");
-
-/* The smallest class that holds |bytes|, LARGE when there is none. */
-static uint32_t class_for(size_t bytes) {
-  uint32_t index = 0;
-  while (index < ARENA_CLASSES && class_bytes[index] < bytes)
-    index++;
-  return index;
-}
 
 static size_t block_bytes(const struct header *header) {
   return header->class_index == LARGE ? header->size + HEADER_BYTES : class_bytes[header->class_index];
@@ -81,41 +83,53 @@ static bool add_slab(struct arena *arena) {
   return true;
 }
 
-/* What is left of the slab before is lost: less than the largest class for 64 KiB. */
-static struct header *take_small(struct arena *arena, uint32_t index) {
-  struct header *header = arena->free[index];
-  if (header != NULL) {
-    memory_unpoison(header, class_bytes[index]);
-    memcpy(&arena->free[index], header + 1, sizeof(void *));
-    return header;
-  }
-  if (arena->fresh_bytes < class_bytes[index] && !add_slab(arena))
+/* What is left of the slab before is lost: less than the largest class for 64 KiB. Rare, so not inline. */
+static __attribute__((noinline)) struct header *take_fresh(struct arena *arena, size_t bytes) {
+  if (arena->fresh_bytes < bytes && !add_slab(arena)) {
+    arena->refused++;
     return NULL;
-  header = (struct header *)(void *)arena->fresh;
-  arena->fresh += class_bytes[index];
-  arena->fresh_bytes -= class_bytes[index];
-  memory_unpoison(header, class_bytes[index]);
+  }
+  struct header *header = (struct header *)(void *)arena->fresh;
+  arena->fresh += bytes;
+  arena->fresh_bytes -= bytes;
   return header;
 }
 
-void *arena_malloc(struct arena *arena, size_t size) {
-  uint32_t index = size <= SIZE_MAX - HEADER_BYTES ? class_for(size + HEADER_BYTES) : LARGE;
-  struct header *header = NULL;
-  if (index < LARGE)
-    header = take_small(arena, index);
-  else if (size <= SIZE_MAX - HEADER_BYTES)
-    header = take_bytes(arena, size + HEADER_BYTES);
+static void *block_begin(struct arena *arena, struct header *header, size_t size, uint32_t index, size_t bytes) {
+  *header = (struct header){.size = size, .class_index = index, .magic = MAGIC};
+  arena->blocks++;
+  arena->live += bytes;
+  if (arena->live > arena->live_max)
+    arena->live_max = arena->live;
+  return header + 1;
+}
+
+static __attribute__((noinline)) void *malloc_large(struct arena *arena, size_t size) {
+  struct header *header = size <= SIZE_MAX - HEADER_BYTES ? take_bytes(arena, size + HEADER_BYTES) : NULL;
   if (header == NULL) {
     arena->refused++;
     return NULL;
   }
-  *header = (struct header){.size = size, .class_index = index, .magic = MAGIC};
-  arena->blocks++;
-  arena->live += block_bytes(header);
-  arena->live_max = arena->live > arena->live_max ? arena->live : arena->live_max;
-  if (index < LARGE)
-    memory_poison((uint8_t *)(header + 1) + size, class_bytes[index] - HEADER_BYTES - size);
-  return header + 1;
+  return block_begin(arena, header, size, LARGE, size + HEADER_BYTES);
+}
+
+void *arena_malloc(struct arena *arena, size_t size) {
+  if (size > LARGEST_BYTES - HEADER_BYTES)
+    return malloc_large(arena, size);
+  uint32_t index = class_of_units[(size + HEADER_BYTES + UNIT_BYTES - 1) / UNIT_BYTES];
+  size_t bytes = class_bytes[index];
+  struct header *header = arena->free[index];
+  if (header == NULL) {
+    header = take_fresh(arena, bytes);
+    if (header == NULL)
+      return NULL;
+    memory_unpoison(header, bytes);
+  } else {
+    memory_unpoison(header, bytes);
+    memcpy(&arena->free[index], header + 1, sizeof(void *));
+  }
+  memory_poison((uint8_t *)(header + 1) + size, bytes - HEADER_BYTES - size);
+  return block_begin(arena, header, size, index, bytes);
 }
 
 void arena_free(struct arena *arena, void *block) {

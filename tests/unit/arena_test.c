@@ -73,6 +73,21 @@ static void test_steady(void **state) {
   arena_close(&arena);
 }
 
+/* Every size gets a block that holds it and its header, and that is at most half as large again. */
+static void test_classes(void **state) {
+  (void)state;
+  struct arena arena;
+  arena_open(&arena, MEBIBYTE);
+  for (size_t size = 0; size < 7000; size++) {
+    void *block = arena_malloc(&arena, size);
+    assert_non_null(block);
+    assert_true(arena.live >= size + 16);
+    assert_true(arena.live == 32 || arena.live <= (size + 16) * 3 / 2);
+    arena_free(&arena, block);
+  }
+  arena_close(&arena);
+}
+
 static void test_limit(void **state) {
   (void)state;
   struct arena arena;
@@ -114,6 +129,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_model),
       cmocka_unit_test(test_steady),
+      cmocka_unit_test(test_classes),
       cmocka_unit_test(test_limit),
       cmocka_unit_test(test_overflow),
   };
