@@ -21,8 +21,52 @@ static inline struct bytes bytes_of_text(const char *text) {
   return (struct bytes){(const uint8_t *)text, strlen(text)};
 }
 
+/* Names and values are mostly short: up to 16 and 32 bytes cost less here than the call of memcmp and memcpy would. The
+   first and the last word of a text may overlap. */
+static inline uint64_t bytes_word(const uint8_t *at) {
+  uint64_t word;
+  memcpy(&word, at, sizeof word);
+  return word;
+}
+
 static inline bool bytes_equal(struct bytes a, struct bytes b) {
-  return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+  if (a.len != b.len)
+    return false;
+  if (a.len < 8 || a.len > 16)
+    return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
+  uint64_t first = bytes_word(a.data) ^ bytes_word(b.data);
+  uint64_t last = bytes_word(a.data + a.len - 8) ^ bytes_word(b.data + b.len - 8);
+  return (first | last) == 0;
+}
+
+/* Copies |bytes| to |to|, where nothing of them may lie, and returns the end. */
+static inline uint8_t *bytes_put(uint8_t *to, struct bytes bytes) {
+  const uint8_t *from = bytes.data;
+  size_t len = bytes.len;
+  if (len > 32) {
+    memcpy(to, from, len);
+  } else if (len >= 16) {
+    uint8_t first[16], last[16];
+    memcpy(first, from, 16);
+    memcpy(last, from + len - 16, 16);
+    memcpy(to, first, 16);
+    memcpy(to + len - 16, last, 16);
+  } else if (len >= 8) {
+    uint64_t first = bytes_word(from), last = bytes_word(from + len - 8);
+    memcpy(to, &first, 8);
+    memcpy(to + len - 8, &last, 8);
+  } else if (len >= 4) {
+    uint32_t first, last;
+    memcpy(&first, from, 4);
+    memcpy(&last, from + len - 4, 4);
+    memcpy(to, &first, 4);
+    memcpy(to + len - 4, &last, 4);
+  } else if (len > 0) {
+    to[0] = from[0];
+    to[len / 2] = from[len / 2];
+    to[len - 1] = from[len - 1];
+  }
+  return to + len;
 }
 
 /* ASCII case is ignored (RFC 9110 section 5.1). */

@@ -10,13 +10,17 @@ struct entry {
   uint16_t offset; /* of the name; the value follows it */
   uint16_t name_len;
   uint16_t value_len;
-  uint16_t removed;
+  uint8_t removed;
+  uint8_t flags; /* of the name's rule, and FLAGS_NOTED when they are */
 };
 
 enum {
   TEXT_OVERHEAD_BYTES = FIELD_OVERHEAD_BYTES + 10, /* as the longest pseudo-header field, ":authority" */
   HEAD_SPARE_BYTES = 256, /* what a head needs beyond the counted bytes when it is written as HTTP/1.1 */
 };
+
+enum { FLAGS_NOTED = 0x80 };
+static_assert((NAME_FLAGS & FLAGS_NOTED) == 0, "a bit that no rule has");
 
 static_assert(CHUNK_LARGE_BYTES <= 65536, "an offset has 16 bits");
 static_assert(sizeof(struct entry) <= FIELD_OVERHEAD_BYTES, "descriptors are paid for by the counted overhead");
@@ -61,7 +65,7 @@ enum err fields_copy(struct fields *to, const struct fields *from) {
   return ERR_OK;
 }
 
-static struct entry *entry_at(const struct fields *fields, uint32_t index) {
+static inline struct entry *entry_at(const struct fields *fields, uint32_t index) {
   must(index < fields->count || fields->open_name_len > 0);
   uint8_t *end = fields->store->data + fields->store->capacity;
   return (struct entry *)(void *)(end - (index + 1) * sizeof(struct entry));
@@ -84,7 +88,7 @@ static enum err grow(struct fields *fields) {
 }
 
 /* Makes room for |len| more bytes and one more descriptor. */
-static enum err reserve(struct fields *fields, size_t len) {
+static inline enum err reserve(struct fields *fields, size_t len) {
   size_t need = fields->used + len + (fields->count + 1) * sizeof(struct entry);
   if (fields->store == NULL)
     fields->store = chunk_get(fields->chunks, CHUNK_SMALL);
@@ -101,7 +105,7 @@ static enum err count_room(const struct fields *fields, size_t len) {
 }
 
 /* Room for |len| more bytes of the open field, within the limits. */
-static enum err open_field_room(struct fields *fields, size_t len) {
+static inline enum err open_field_room(struct fields *fields, size_t len) {
   if (fields->count >= fields->limits.count || len > CHUNK_LARGE_BYTES)
     return ERR_HEAD_TOO_LARGE;
   enum err err = count_room(fields, fields->used - fields->open_start + len + FIELD_OVERHEAD_BYTES);
@@ -129,17 +133,18 @@ enum err fields_value(struct fields *fields, struct bytes piece) {
   enum err err = open_field_room(fields, piece.len);
   if (err != ERR_OK)
     return err;
-  memcpy(fields->store->data + fields->used, piece.data, piece.len);
+  bytes_put(fields->store->data + fields->used, piece);
   fields->used += (uint32_t)piece.len;
   return ERR_OK;
 }
 
 /* The open field, whose value of |value_len| bytes is in its place, is one of the list. */
-static void close_field(struct fields *fields, uint32_t value_len) {
+static void close_field(struct fields *fields, uint32_t value_len, uint8_t flags) {
   *entry_at(fields, fields->count) = (struct entry){
       .offset = (uint16_t)fields->open_start,
       .name_len = (uint16_t)fields->open_name_len,
       .value_len = (uint16_t)value_len,
+      .flags = flags,
   };
   fields->counted += fields->open_name_len + value_len + FIELD_OVERHEAD_BYTES;
   fields->count++;
@@ -161,25 +166,63 @@ enum err fields_commit(struct fields *fields) {
   len -= lead;
   if (lead > 0)
     memmove(value, value + lead, len);
-  close_field(fields, len);
+  close_field(fields, len, 0);
   return ERR_OK;
 }
 
-enum err fields_add(struct fields *fields, struct bytes name, struct bytes value) {
+/* Room for a whole field, which is open then. */
+static enum err whole_field_room(struct fields *fields, struct bytes name, struct bytes value) {
   must(fields->open_name_len == 0 && name.len > 0);
   if (name.len > FIELD_NAME_BYTES_MAX || value.len > CHUNK_LARGE_BYTES)
     return ERR_HEAD_TOO_LARGE;
   fields->open_start = fields->used;
   enum err err = open_field_room(fields, name.len + value.len);
+  if (err == ERR_OK)
+    fields->open_name_len = (uint32_t)name.len;
+  return err;
+}
+
+enum err fields_line(struct fields *fields, struct bytes name, struct bytes value) {
+  enum err err = whole_field_room(fields, name, value);
   if (err != ERR_OK)
     return err;
+  while (value.len > 0 && is_space(value.data[value.len - 1]))
+    value.len--;
+  while (value.len > 0 && is_space(value.data[0]))
+    value = bytes_of(value.data + 1, value.len - 1);
   uint8_t *out = fields->store->data + fields->used;
-  memcpy(out, name.data, name.len);
-  if (value.len > 0)
-    memcpy(out + name.len, value.data, value.len);
-  fields->open_name_len = (uint32_t)name.len;
-  close_field(fields, (uint32_t)value.len);
+  syntax_lower(out, name);
+  bytes_put(out + name.len, value);
+  close_field(fields, (uint32_t)value.len, 0);
   return ERR_OK;
+}
+
+static enum err add_field(struct fields *fields, struct bytes name, struct bytes value, uint8_t flags) {
+  enum err err = whole_field_room(fields, name, value);
+  if (err != ERR_OK)
+    return err;
+  bytes_put(bytes_put(fields->store->data + fields->used, name), value);
+  close_field(fields, (uint32_t)value.len, flags);
+  return ERR_OK;
+}
+
+enum err fields_add(struct fields *fields, struct bytes name, struct bytes value) {
+  return add_field(fields, name, value, 0);
+}
+
+enum err fields_add_noted(struct fields *fields, struct bytes name, struct bytes value, uint8_t flags) {
+  return add_field(fields, name, value, flags | FLAGS_NOTED);
+}
+
+void fields_note(struct fields *fields, uint32_t index, uint8_t flags) {
+  entry_at(fields, index)->flags = flags | FLAGS_NOTED;
+}
+
+uint8_t fields_flags(const struct fields *fields, uint32_t index) {
+  const struct entry *entry = entry_at(fields, index);
+  if (entry->flags & FLAGS_NOTED)
+    return entry->flags & NAME_FLAGS;
+  return syntax_rule(bytes_of(fields->store->data + entry->offset, entry->name_len))->flags;
 }
 
 bool fields_get(const struct fields *fields, uint32_t index, struct bytes *name, struct bytes *value) {
@@ -256,7 +299,7 @@ enum err head_append(struct head *head, struct text_at *which, struct bytes piec
     return err;
   if (first)
     which->offset = fields->used;
-  memcpy(fields->store->data + fields->used, piece.data, piece.len);
+  bytes_put(fields->store->data + fields->used, piece);
   fields->used += (uint32_t)piece.len;
   which->len += (uint32_t)piece.len;
   return ERR_OK;

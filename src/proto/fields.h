@@ -74,6 +74,8 @@ void fields_close(struct fields *fields);
 must_use enum err fields_name(struct fields *fields, struct bytes piece);
 must_use enum err fields_value(struct fields *fields, struct bytes piece);
 must_use enum err fields_commit(struct fields *fields);
+/* The three at once, for a field that lies in one piece. */
+must_use enum err fields_line(struct fields *fields, struct bytes name, struct bytes value);
 
 /* Makes |to|, which must be empty, equal to |from|, in a chunk of its own; |from| may be another worker's, as long as
    nobody changes it meanwhile. ERR_OVERLOADED without a chunk. */
@@ -81,6 +83,12 @@ must_use enum err fields_copy(struct fields *to, const struct fields *from);
 
 /* A whole field at once; |name| in lower case already, no white space around |value|. */
 must_use enum err fields_add(struct fields *fields, struct bytes name, struct bytes value);
+/* The same, of a name whose rule is known: |flags| are NAME_... of syntax.h. */
+must_use enum err fields_add_noted(struct fields *fields, struct bytes name, struct bytes value, uint8_t flags);
+/* Notes the flags of the rule for field |index|, so that they need not be looked up again. */
+void fields_note(struct fields *fields, uint32_t index, uint8_t flags);
+/* These flags, noted or looked up. */
+uint8_t fields_flags(const struct fields *fields, uint32_t index);
 
 /* Field number |index| below fields->count; false when it was removed. Borrowed until the list changes. */
 bool fields_get(const struct fields *fields, uint32_t index, struct bytes *name, struct bytes *value);

@@ -24,10 +24,6 @@ struct nv_list {
   bool full;
 };
 
-static uint8_t index_flags(struct bytes name) {
-  return syntax_rule(name)->flags & NAME_NO_INDEX ? NGHTTP3_NV_FLAG_NEVER_INDEX : NGHTTP3_NV_FLAG_NONE;
-}
-
 static void nv_add(struct nv_list *list, struct bytes name, struct bytes value, uint8_t flags) {
   if (list->count == sizeof list->nv / sizeof list->nv[0]) {
     list->full = true;
@@ -39,7 +35,7 @@ static void nv_add(struct nv_list *list, struct bytes name, struct bytes value, 
       .value = value.data,
       .namelen = name.len,
       .valuelen = value.len,
-      .flags = (uint8_t)(flags | index_flags(name)),
+      .flags = flags,
   };
 }
 
@@ -50,7 +46,8 @@ static void nv_add_fields(struct nv_list *list, const struct fields *fields, boo
       continue;
     if (drop_length && bytes_equal(name, BYTES_LITERAL("content-length")))
       continue;
-    nv_add(list, name, value, flags);
+    bool no_index = (fields_flags(fields, i) & NAME_NO_INDEX) != 0;
+    nv_add(list, name, value, no_index ? flags | NGHTTP3_NV_FLAG_NEVER_INDEX : flags);
   }
 }
 

@@ -88,7 +88,7 @@ static void remove_nominated(struct fields *fields, struct bytes name) {
   struct bytes have, value;
   for (uint32_t i = 0; i < fields->count; i++)
     if (fields_get(fields, i, &have, &value) && bytes_equal_nocase(have, name) &&
-        (syntax_rule(have)->flags & (NAME_FIXED | NAME_HOP)) == 0)
+        (fields_flags(fields, i) & (NAME_FIXED | NAME_HOP)) == 0)
       fields_remove(fields, i);
 }
 
@@ -116,7 +116,9 @@ static enum err survey_fields(struct fields *fields, struct survey *survey) {
     const struct name_rule *rule = syntax_rule_checked(name);
     if (rule == NULL || !syntax_value(value))
       return ERR_BAD_REQUEST;
-    survey_field(survey, i, rule->id, value);
+    fields_note(fields, i, rule->flags);
+    if (rule->id != NAME_OTHER)
+      survey_field(survey, i, rule->id, value);
     if ((rule->flags & NAME_HOP) && rule->id != NAME_CONNECTION)
       fields_remove(fields, i);
   }

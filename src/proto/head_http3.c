@@ -12,6 +12,8 @@ enum pseudo {
   PSEUDO_PATH = 8,
   PSEUDO_STATUS = 16,
   SEEN_HOST = 32, /* not a pseudo-header field, but as little allowed twice */
+  SEEN_LENGTH = 64,
+  SEEN_EXPECT = 128,
 };
 
 #define PSEUDO_NAME(text)                                                                                              \
@@ -62,6 +64,8 @@ static enum err pseudo_set(struct head *head, const struct pseudo_row *row, stru
       return ERR_BAD_MESSAGE;
     break;
   case SEEN_HOST:
+  case SEEN_LENGTH:
+  case SEEN_EXPECT:
     break;
   }
   return head_count(head, row->name.len + value.len + FIELD_OVERHEAD_BYTES);
@@ -108,10 +112,14 @@ enum err head_add_http3(struct head *head, bool response, struct bytes name, str
   }
   if (rule->flags & NAME_HOP)
     return head_count(head, name.len + value.len + FIELD_OVERHEAD_BYTES);
-  return fields_add(&head->fields, name, value);
+  if (rule->id == NAME_CONTENT_LENGTH)
+    head->pseudo_seen |= SEEN_LENGTH;
+  if (rule->id == NAME_EXPECT)
+    head->pseudo_seen |= SEEN_EXPECT;
+  return fields_add_noted(&head->fields, name, value, rule->flags);
 }
 
-/* The field called |name|, or fields->count; false when there is a second one. */
+/* The field called |name|, of which there is one at least; false when there is a second one. */
 static bool find_single(const struct fields *fields, struct bytes name, uint32_t *index) {
   *index = fields_find(fields, name, 0);
   return *index == fields->count || fields_find(fields, name, *index + 1) == fields->count;
@@ -119,11 +127,11 @@ static bool find_single(const struct fields *fields, struct bytes name, uint32_t
 
 static enum err take_body(struct head *head) {
   uint32_t index;
+  head->body = BODY_CHUNKED;
+  if (!(head->pseudo_seen & SEEN_LENGTH))
+    return ERR_OK;
   if (!find_single(&head->fields, BYTES_LITERAL("content-length"), &index))
     return ERR_BAD_MESSAGE;
-  head->body = BODY_CHUNKED;
-  if (index == head->fields.count)
-    return ERR_OK;
   if (!head_take_length(head, index))
     return ERR_BAD_MESSAGE;
   head->body = head->content_length > 0 ? BODY_SIZED : BODY_NONE;
@@ -133,10 +141,10 @@ static enum err take_body(struct head *head) {
 static enum err take_expectation(struct head *head) {
   struct bytes name, value;
   uint32_t index;
+  if (!(head->pseudo_seen & SEEN_EXPECT))
+    return ERR_OK;
   if (!find_single(&head->fields, BYTES_LITERAL("expect"), &index))
     return ERR_EXPECTATION;
-  if (index == head->fields.count)
-    return ERR_OK;
   fields_get(&head->fields, index, &name, &value);
   if (!bytes_equal_nocase(value, BYTES_LITERAL("100-continue")))
     return ERR_EXPECTATION;
@@ -188,6 +196,7 @@ enum err trailers_check(struct fields *trailers) {
     const struct name_rule *rule = syntax_rule_checked(name);
     if (rule == NULL || !syntax_value(value))
       return ERR_BAD_MESSAGE;
+    fields_note(trailers, i, rule->flags);
     if (rule->flags & NAME_NO_TRAILER)
       fields_remove(trailers, i);
   }

@@ -45,19 +45,41 @@ static struct fields *list_of(struct http1_reader *reader) {
   return reader->state == STATE_CHUNKED ? reader->trailers : &reader->head->fields;
 }
 
+/* A field that lies in the input whole is added to the list at once. One that comes in pieces is put together there. */
+
+static enum err store_pieces(struct http1_reader *reader) {
+  struct bytes name = reader->name, value = reader->value;
+  reader->name = reader->value = bytes_of(NULL, 0);
+  enum err err = name.len > 0 ? fields_name(list_of(reader), name) : ERR_OK;
+  return err == ERR_OK && value.len > 0 ? fields_value(list_of(reader), value) : err;
+}
+
 static int on_header_field(llhttp_t *parser, const char *at, size_t len) {
   struct http1_reader *reader = parser->data;
-  return callback_end(reader, fields_name(list_of(reader), bytes_of(at, len)));
+  if (list_of(reader)->open_name_len == 0 && reader->name.len == 0) {
+    reader->name = bytes_of(at, len);
+    return len > FIELD_NAME_BYTES_MAX ? callback_end(reader, store_pieces(reader)) : HPE_OK;
+  }
+  enum err err = store_pieces(reader);
+  return callback_end(reader, err == ERR_OK ? fields_name(list_of(reader), bytes_of(at, len)) : err);
 }
 
 static int on_header_value(llhttp_t *parser, const char *at, size_t len) {
   struct http1_reader *reader = parser->data;
-  return callback_end(reader, fields_value(list_of(reader), bytes_of(at, len)));
+  if (reader->name.len > 0 && reader->value.len == 0) {
+    reader->value = bytes_of(at, len);
+    return HPE_OK;
+  }
+  enum err err = store_pieces(reader);
+  return callback_end(reader, err == ERR_OK ? fields_value(list_of(reader), bytes_of(at, len)) : err);
 }
 
 static int on_header_value_complete(llhttp_t *parser) {
   struct http1_reader *reader = parser->data;
-  return callback_end(reader, fields_commit(list_of(reader)));
+  struct bytes name = reader->name, value = reader->value;
+  reader->name = reader->value = bytes_of(NULL, 0);
+  struct fields *list = list_of(reader);
+  return callback_end(reader, name.len > 0 ? fields_line(list, name, value) : fields_commit(list));
 }
 
 static int on_complete(llhttp_t *parser) {
@@ -159,6 +181,10 @@ static llhttp_errno_t parse(struct http1_reader *reader, uint32_t *offset, uint3
   parser->data = reader;
   reader->error = ERR_BAD_REQUEST;
   llhttp_errno_t result = llhttp_execute(parser, (const char *)data, end - *offset);
+  if (result == HPE_OK)
+    result = (llhttp_errno_t)callback_end(reader, store_pieces(reader));
+  else
+    reader->name = reader->value = bytes_of(NULL, 0);
   if (result == HPE_OK)
     *offset = end;
   else if (result == HPE_PAUSED)

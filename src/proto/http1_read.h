@@ -35,7 +35,8 @@ struct http1_reader {
   struct head *head; /* borrowed, all three: where the current message goes */
   struct flow *body;
   struct fields *trailers;
-  struct chunk *chunk; /* during http1_read only */
+  struct chunk *chunk;      /* during http1_read only, as the next two */
+  struct bytes name, value; /* of the field line that is being read, as long as each is one piece and nothing else */
   uint64_t body_bytes;
   uint32_t extension_bytes;
   uint32_t line_bytes;                 /* of the field lines of the head, white space included */

@@ -53,19 +53,20 @@ bool syntax_method(struct bytes text) { return text.len <= METHOD_BYTES_MAX && s
 
 /* Eight bytes at once; those that are not ASCII stay as they are. */
 #define EACH_BYTE UINT64_C(0x0101010101010101)
-enum { WORD_BYTES = sizeof(uint64_t) };
+enum { WORD_BYTES = sizeof(uint64_t), HALF_BYTES = sizeof(uint32_t) };
 
-static uint64_t word_at(const uint8_t *at) {
-  uint64_t word;
-  memcpy(&word, at, sizeof word);
-  return word;
+static uint32_t half_at(const uint8_t *at) {
+  uint32_t half;
+  memcpy(&half, at, sizeof half);
+  return half;
 }
 
-/* True when a byte is below 0x20 or is 0x7f: a control character, which may be HTAB. */
-static bool word_has_control(uint64_t word) {
-  uint64_t below_space = (word - 0x20 * EACH_BYTE) & ~word;
-  uint64_t delete = word ^ 0x7f * EACH_BYTE;
-  return ((below_space | ((delete - EACH_BYTE) & ~delete)) & 0x80 * EACH_BYTE) != 0;
+/* The bit 0x80 for every byte that is below 0x20 or is 0x7f: a control character, which may be HTAB. The other bits
+   mean nothing. */
+static uint64_t word_controls(uint64_t word) {
+  uint64_t ascii = word & 0x7f * EACH_BYTE;
+  uint64_t from_space = ascii + (0x80 - 0x20) * EACH_BYTE, delete = ascii + EACH_BYTE;
+  return (~from_space | delete) & ~word;
 }
 
 /* The bit 0x20 for every byte that is A-Z. */
@@ -80,15 +81,26 @@ static size_t word_next(size_t at, size_t len) {
   return at + 2 * WORD_BYTES <= len ? at + WORD_BYTES : len - WORD_BYTES;
 }
 
+/* A text of one to seven bytes as a word: some of them twice, and spaces. */
+static uint64_t short_word(struct bytes text) {
+  if (text.len >= HALF_BYTES)
+    return (uint64_t)half_at(text.data + text.len - HALF_BYTES) << 32 | half_at(text.data);
+  return 0x20 * EACH_BYTE << 24 | (uint64_t)text.data[text.len / 2] << 16 | (uint64_t)text.data[text.len - 1] << 8 |
+         text.data[0];
+}
+
+/* |text| is not empty. */
 static bool has_control(struct bytes text) {
-  if (text.len < WORD_BYTES)
-    return !all_are(text, CHAR_CONTROL, 0);
-  for (size_t at = 0;; at = word_next(at, text.len)) {
-    if (word_has_control(word_at(text.data + at)) && !all_are(bytes_of(text.data + at, WORD_BYTES), CHAR_CONTROL, 0))
-      return true;
-    if (at + WORD_BYTES == text.len)
-      return false;
+  uint64_t controls = 0;
+  if (text.len < WORD_BYTES) {
+    controls = word_controls(short_word(text));
+  } else {
+    size_t last = text.len - WORD_BYTES;
+    for (size_t at = 0; at < last; at += WORD_BYTES)
+      controls |= word_controls(bytes_word(text.data + at));
+    controls |= word_controls(bytes_word(text.data + last));
   }
+  return (controls & 0x80 * EACH_BYTE) != 0 && !all_are(text, CHAR_CONTROL, 0);
 }
 
 bool syntax_value(struct bytes text) {
@@ -100,11 +112,11 @@ bool syntax_value(struct bytes text) {
 void syntax_lower(uint8_t *out, struct bytes text) {
   if (text.len < WORD_BYTES) {
     for (size_t i = 0; i < text.len; i++)
-      out[i] = (uint8_t)(text.data[i] | (syntax_class[text.data[i]] & CHAR_UPPER ? 0x20 : 0));
+      out[i] = (uint8_t)(text.data[i] | (syntax_class[text.data[i]] & CHAR_UPPER) << 4);
     return;
   }
   for (size_t at = 0;; at = word_next(at, text.len)) {
-    uint64_t word = word_at(text.data + at);
+    uint64_t word = bytes_word(text.data + at);
     word |= word_case_bits(word);
     memcpy(out + at, &word, WORD_BYTES);
     if (at + WORD_BYTES == text.len)
@@ -246,7 +258,7 @@ static const struct name_rule *const rules[] = {
 static const struct name_rule *find_rule(struct bytes name) {
   const struct name_rule *rule = name.len < sizeof(rules) / sizeof(rules[0]) ? rules[name.len] : NULL;
   while (rule != NULL && rule->text != NULL) {
-    if (rule->text[0] == name.data[0] && memcmp(rule->text, name.data, name.len) == 0)
+    if (rule->text[0] == name.data[0] && bytes_equal(bytes_of(rule->text, name.len), name))
       return rule;
     rule++;
   }

@@ -63,6 +63,7 @@ enum {
   NAME_NO_TRAILER = 8, /* not passed on in a trailer section (RFC 9110 section 6.5.1) */
   NAME_NO_INDEX = 16,  /* kept out of QPACK's tables: secrets, so that no user can probe for another's, and what is
                           never the same twice */
+  NAME_FLAGS = 31,     /* all of them */
 };
 
 struct name_rule {
