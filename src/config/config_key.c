@@ -102,7 +102,7 @@ int key_find_choice(const struct config_key *key, const char *text) {
 }
 
 static void allowed_choices(const struct config_key *key, char *out, size_t size) {
-  size_t used = 0, len, count = 0;
+  size_t used = 0, len = 0, count = 0;
   const char *choice;
   while (key_choice(key, count, &len) != NULL)
     count++;
