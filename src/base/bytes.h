@@ -29,11 +29,19 @@ static inline uint64_t bytes_word(const uint8_t *at) {
   return word;
 }
 
+static inline uint32_t bytes_half(const uint8_t *at) {
+  uint32_t half;
+  memcpy(&half, at, sizeof half);
+  return half;
+}
+
 static inline bool bytes_equal(struct bytes a, struct bytes b) {
   if (a.len != b.len)
     return false;
-  if (a.len < 8 || a.len > 16)
+  if (a.len < 4 || a.len > 16)
     return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
+  if (a.len < 8)
+    return bytes_half(a.data) == bytes_half(b.data) && bytes_half(a.data + a.len - 4) == bytes_half(b.data + b.len - 4);
   uint64_t first = bytes_word(a.data) ^ bytes_word(b.data);
   uint64_t last = bytes_word(a.data + a.len - 8) ^ bytes_word(b.data + b.len - 8);
   return (first | last) == 0;
@@ -56,9 +64,7 @@ static inline uint8_t *bytes_put(uint8_t *to, struct bytes bytes) {
     memcpy(to, &first, 8);
     memcpy(to + len - 8, &last, 8);
   } else if (len >= 4) {
-    uint32_t first, last;
-    memcpy(&first, from, 4);
-    memcpy(&last, from + len - 4, 4);
+    uint32_t first = bytes_half(from), last = bytes_half(from + len - 4);
     memcpy(to, &first, 4);
     memcpy(to + len - 4, &last, 4);
   } else if (len > 0) {

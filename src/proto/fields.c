@@ -65,10 +65,14 @@ enum err fields_copy(struct fields *to, const struct fields *from) {
   return ERR_OK;
 }
 
-static inline struct entry *entry_at(const struct fields *fields, uint32_t index) {
-  must(index < fields->count || fields->open_name_len > 0);
+static inline struct entry *entry_place(const struct fields *fields, uint32_t index) {
   uint8_t *end = fields->store->data + fields->store->capacity;
   return (struct entry *)(void *)(end - (index + 1) * sizeof(struct entry));
+}
+
+static inline struct entry *entry_at(const struct fields *fields, uint32_t index) {
+  must(index < fields->count);
+  return entry_place(fields, index);
 }
 
 /* Moves the list into a large chunk. */
@@ -139,12 +143,11 @@ enum err fields_value(struct fields *fields, struct bytes piece) {
 }
 
 /* The open field, whose value of |value_len| bytes is in its place, is one of the list. */
-static void close_field(struct fields *fields, uint32_t value_len, uint8_t flags) {
-  *entry_at(fields, fields->count) = (struct entry){
+static void close_field(struct fields *fields, uint32_t value_len) {
+  *entry_place(fields, fields->count) = (struct entry){
       .offset = (uint16_t)fields->open_start,
       .name_len = (uint16_t)fields->open_name_len,
       .value_len = (uint16_t)value_len,
-      .flags = flags,
   };
   fields->counted += fields->open_name_len + value_len + FIELD_OVERHEAD_BYTES;
   fields->count++;
@@ -166,44 +169,57 @@ enum err fields_commit(struct fields *fields) {
   len -= lead;
   if (lead > 0)
     memmove(value, value + lead, len);
-  close_field(fields, len, 0);
+  close_field(fields, len);
   return ERR_OK;
 }
 
-/* Room for a whole field, which is open then. */
-static enum err whole_field_room(struct fields *fields, struct bytes name, struct bytes value) {
-  must(fields->open_name_len == 0 && name.len > 0);
-  if (name.len > FIELD_NAME_BYTES_MAX || value.len > CHUNK_LARGE_BYTES)
+/* Appends the descriptor of a whole field, for whose bytes |out| is the place. |spare|: bytes that count for the limits
+   although they are not stored. */
+static inline enum err place_field(struct fields *fields, size_t name_len, size_t value_len, size_t spare,
+                                   uint8_t flags, uint8_t **out) {
+  must(fields->open_name_len == 0 && name_len > 0);
+  size_t len = name_len + value_len;
+  if (fields->count >= fields->limits.count || name_len > FIELD_NAME_BYTES_MAX || value_len + spare > CHUNK_LARGE_BYTES)
     return ERR_HEAD_TOO_LARGE;
-  fields->open_start = fields->used;
-  enum err err = open_field_room(fields, name.len + value.len);
+  enum err err = count_room(fields, len + spare + FIELD_OVERHEAD_BYTES);
   if (err == ERR_OK)
-    fields->open_name_len = (uint32_t)name.len;
-  return err;
+    err = reserve(fields, len + spare);
+  if (err != ERR_OK)
+    return err;
+  *out = fields->store->data + fields->used;
+  *entry_place(fields, fields->count) = (struct entry){
+      .offset = (uint16_t)fields->used,
+      .name_len = (uint16_t)name_len,
+      .value_len = (uint16_t)value_len,
+      .flags = flags,
+  };
+  fields->counted += (uint32_t)(len + FIELD_OVERHEAD_BYTES);
+  fields->used += (uint32_t)len;
+  fields->count++;
+  return ERR_OK;
 }
 
 enum err fields_line(struct fields *fields, struct bytes name, struct bytes value) {
-  enum err err = whole_field_room(fields, name, value);
-  if (err != ERR_OK)
-    return err;
+  size_t received = value.len;
   while (value.len > 0 && is_space(value.data[value.len - 1]))
     value.len--;
   while (value.len > 0 && is_space(value.data[0]))
     value = bytes_of(value.data + 1, value.len - 1);
-  uint8_t *out = fields->store->data + fields->used;
+  uint8_t *out;
+  enum err err = place_field(fields, name.len, value.len, received - value.len, 0, &out);
+  if (err != ERR_OK)
+    return err;
   syntax_lower(out, name);
   bytes_put(out + name.len, value);
-  close_field(fields, (uint32_t)value.len, 0);
   return ERR_OK;
 }
 
 static enum err add_field(struct fields *fields, struct bytes name, struct bytes value, uint8_t flags) {
-  enum err err = whole_field_room(fields, name, value);
-  if (err != ERR_OK)
-    return err;
-  bytes_put(bytes_put(fields->store->data + fields->used, name), value);
-  close_field(fields, (uint32_t)value.len, flags);
-  return ERR_OK;
+  uint8_t *out;
+  enum err err = place_field(fields, name.len, value.len, 0, flags, &out);
+  if (err == ERR_OK)
+    bytes_put(bytes_put(out, name), value);
+  return err;
 }
 
 enum err fields_add(struct fields *fields, struct bytes name, struct bytes value) {

@@ -2,6 +2,7 @@
 
 #include "base/must.h"
 #include "proto/http1_write.h"
+#include "proto/syntax.h"
 
 enum { TEXT_SPARE_BYTES = 256 }; /* lines that are not in the list: fields.c leaves as much of a large chunk unused */
 
@@ -84,8 +85,7 @@ struct http1_text http1_text_open(struct chunk *chunk) {
 
 static void add(struct http1_text *text, const void *data, size_t len) {
   must(len <= (size_t)(text->end - text->at));
-  memcpy(text->at, data, len);
-  text->at += len;
+  text->at = bytes_put(text->at, bytes_of(data, len));
 }
 
 static void add_bytes(struct http1_text *text, struct bytes bytes) { add(text, bytes.data, bytes.len); }
@@ -110,33 +110,13 @@ void http1_text_status_line(struct http1_text *text, uint16_t status) {
   add(text, "\r\n", 2);
 }
 
-/* "content-type" as "Content-Type". */
-static void capitalise(uint8_t *name, size_t len) {
-  const uint8_t *end = name + len;
-  uint8_t *word = name;
-  while (word < end) {
-    if (*word >= 'a' && *word <= 'z')
-      *word = (uint8_t)(*word - 0x20);
-    uint8_t *hyphen = memchr(word, '-', (size_t)(end - word));
-    if (hyphen == NULL)
-      break;
-    word = hyphen + 1;
-  }
-}
-
-static uint8_t *put(uint8_t *at, struct bytes bytes) {
-  memcpy(at, bytes.data, bytes.len);
-  return at + bytes.len;
-}
-
 void http1_text_field(struct http1_text *text, struct bytes name, struct bytes value) {
   uint8_t *start = text->at;
   must(name.len + value.len + 4 <= (size_t)(text->end - start)); /* ": " and CRLF */
-  uint8_t *at = put(start, name);
-  capitalise(start, name.len);
-  at = put(at, BYTES_LITERAL(": "));
-  at = put(at, value);
-  text->at = put(at, BYTES_LITERAL("\r\n"));
+  syntax_capitalise(start, name);
+  uint8_t *at = bytes_put(start + name.len, BYTES_LITERAL(": "));
+  at = bytes_put(at, value);
+  text->at = bytes_put(at, BYTES_LITERAL("\r\n"));
 }
 
 /* All cookie fields from |first| on as one. Empty ones are left out: the value would begin or end with a separator. */

@@ -2,6 +2,7 @@
    name stands in one row. */
 #include "proto/syntax.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define ALL (CHAR_TOKEN | CHAR_TARGET | CHAR_HOST)
@@ -52,14 +53,9 @@ bool syntax_token(struct bytes text) { return text.len > 0 && all_are(text, CHAR
 bool syntax_method(struct bytes text) { return text.len <= METHOD_BYTES_MAX && syntax_token(text); }
 
 /* Eight bytes at once; those that are not ASCII stay as they are. */
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte of a word has its lowest bits");
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 enum { WORD_BYTES = sizeof(uint64_t), HALF_BYTES = sizeof(uint32_t) };
-
-static uint32_t half_at(const uint8_t *at) {
-  uint32_t half;
-  memcpy(&half, at, sizeof half);
-  return half;
-}
 
 /* The bit 0x80 for every byte that is below 0x20 or is 0x7f: a control character, which may be HTAB. The other bits
    mean nothing. */
@@ -84,7 +80,7 @@ static size_t word_next(size_t at, size_t len) {
 /* A text of one to seven bytes as a word: some of them twice, and spaces. */
 static uint64_t short_word(struct bytes text) {
   if (text.len >= HALF_BYTES)
-    return (uint64_t)half_at(text.data + text.len - HALF_BYTES) << 32 | half_at(text.data);
+    return (uint64_t)bytes_half(text.data + text.len - HALF_BYTES) << 32 | bytes_half(text.data);
   return 0x20 * EACH_BYTE << 24 | (uint64_t)text.data[text.len / 2] << 16 | (uint64_t)text.data[text.len - 1] << 8 |
          text.data[0];
 }
@@ -118,6 +114,31 @@ void syntax_lower(uint8_t *out, struct bytes text) {
   for (size_t at = 0;; at = word_next(at, text.len)) {
     uint64_t word = bytes_word(text.data + at);
     word |= word_case_bits(word);
+    memcpy(out + at, &word, WORD_BYTES);
+    if (at + WORD_BYTES == text.len)
+      return;
+  }
+}
+
+/* The bit 0x80 for every byte that is |c|, which is ASCII. */
+static uint64_t word_equals(uint64_t word, uint8_t c) {
+  uint64_t differs = word ^ c * EACH_BYTE, low = 0x7f * EACH_BYTE;
+  return ~(((differs & low) + low) | differs | low);
+}
+
+void syntax_capitalise(uint8_t *out, struct bytes text) {
+  if (text.len < WORD_BYTES) {
+    for (size_t i = 0; i < text.len; i++) {
+      bool begins = i == 0 || text.data[i - 1] == '-';
+      out[i] = (uint8_t)(begins && text.data[i] >= 'a' && text.data[i] <= 'z' ? text.data[i] - 0x20 : text.data[i]);
+    }
+    return;
+  }
+  for (size_t at = 0;; at = word_next(at, text.len)) {
+    uint64_t word = bytes_word(text.data + at), first = at == 0 || text.data[at - 1] == '-';
+    uint64_t begins = word_equals(word, '-') << 8 | first << 7; /* of two neighbours the later has the higher bits */
+    uint64_t small = word_case_bits(word ^ 0x20 * EACH_BYTE);
+    word ^= small & begins >> 2;
     memcpy(out + at, &word, WORD_BYTES);
     if (at + WORD_BYTES == text.len)
       return;

@@ -34,6 +34,8 @@ bool syntax_method(struct bytes text);
 bool syntax_value(struct bytes text);
 /* Copies |text|, A-Z as a-z. */
 void syntax_lower(uint8_t *out, struct bytes text);
+/* Copies |text|, "content-type" as "Content-Type". */
+void syntax_capitalise(uint8_t *out, struct bytes text);
 /* "uri-host [ ":" port ]", not empty, with a port of 1-65535 when there is a colon; at most 255 characters before it
    (RFC 3986 section 3.2.2: no name of DNS is longer). */
 bool syntax_host(struct bytes text);

@@ -127,11 +127,8 @@ static void test_overflow(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_model),
-      cmocka_unit_test(test_steady),
-      cmocka_unit_test(test_classes),
-      cmocka_unit_test(test_limit),
-      cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_model), cmocka_unit_test(test_steady),   cmocka_unit_test(test_classes),
+      cmocka_unit_test(test_limit), cmocka_unit_test(test_overflow),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

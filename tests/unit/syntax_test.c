@@ -60,6 +60,47 @@ static void test_lower(void **state) {
   each_text(0xc1, check_lower);
 }
 
+static void check_capitalise(const uint8_t *text, size_t len) {
+  uint8_t out[LEN_MAX + 1];
+  memset(out, '!', sizeof out);
+  syntax_capitalise(out, bytes_of(text, len));
+  for (size_t i = 0; i < len; i++) {
+    bool begins = i == 0 || text[i - 1] == '-';
+    assert_int_equal(out[i], begins && text[i] >= 'a' && text[i] <= 'z' ? text[i] - 0x20 : text[i]);
+  }
+  assert_int_equal(out[len], '!');
+}
+
+static void test_capitalise(void **state) {
+  (void)state;
+  each_text('a', check_capitalise);
+  each_text('z', check_capitalise);
+  each_text('-', check_capitalise);
+  each_text(0xad, check_capitalise); /* "-" with the highest bit */
+}
+
+/* Of every length: copies end where they should, and texts that differ in one byte are not equal. */
+static void test_bytes(void **state) {
+  (void)state;
+  enum { LONGEST = 70 };
+  uint8_t text[LONGEST], out[LONGEST + 1];
+  for (size_t i = 0; i < LONGEST; i++)
+    text[i] = (uint8_t)(i * 7 + 1);
+  for (size_t len = 0; len <= LONGEST; len++) {
+    memset(out, '!', sizeof out);
+    assert_ptr_equal(bytes_put(out, bytes_of(text, len)), out + len);
+    assert_memory_equal(out, text, len);
+    assert_int_equal(out[len], '!');
+    assert_true(bytes_equal(bytes_of(text, len), bytes_of(out, len)));
+    assert_false(bytes_equal(bytes_of(text, len), bytes_of(out, len + 1)));
+    for (size_t at = 0; at < len; at++) {
+      out[at] ^= 0x10;
+      assert_false(bytes_equal(bytes_of(text, len), bytes_of(out, len)));
+      out[at] ^= 0x10;
+    }
+  }
+}
+
 static void test_rule(void **state) {
   (void)state;
   static const struct {
@@ -96,6 +137,7 @@ static void test_rule(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_value), cmocka_unit_test(test_lower),
+                                     cmocka_unit_test(test_capitalise), cmocka_unit_test(test_bytes),
                                      cmocka_unit_test(test_rule)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
