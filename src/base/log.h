@@ -15,7 +15,7 @@ void log_setup(enum log_level level, bool json);
 bool log_wants(enum log_level level);
 
 /* printf-like; |format| is one clause in lower case without a full stop. Longer than 1 KiB is cut with "...". */
-void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void log_write(enum log_level level, const char *format, ...) __attribute__((cold, format(printf, 2, 3)));
 
 /* Whether there is a line for each request (log.access). */
 void log_setup_access(bool on);

@@ -11,7 +11,8 @@
 /* For a place that cannot be reached; |why| is the proof in words. */
 #define must_never(why) must_fail("never: " why, __FILE__, __LINE__, __func__)
 
-_Noreturn void must_fail(const char *condition, const char *file, int line, const char *function);
+/* Cold: what leads here is kept apart from the code that runs. */
+_Noreturn void must_fail(const char *condition, const char *file, int line, const char *function) __attribute__((cold));
 
 /* What this thread adds to a crash: |dump| is called with |object| by must_fail and writes to stderr with write(2)
    only. One per thread; NULL takes it away. |object| is borrowed until then. */
