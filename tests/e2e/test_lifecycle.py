@@ -49,8 +49,8 @@ def test_session_before_any_request(start_pair):
 
 
 def test_what_is_said_at_the_start(start_pair):
-    """What is bound, how io_uring and UDP are used, the buffers granted; by a client once, although it makes a
-    socket for each attempt."""
+    """What is bound, how io_uring and UDP are used, the buffers granted, and the AES code; by a client once, although
+    it makes a socket for each attempt."""
     pair = start_pair()
     pair.server.kill()
     pair.start_server()
@@ -58,7 +58,9 @@ def test_what_is_said_at_the_start(start_pair):
     udp = r"127\.0\.0\.1:\d+ \(GSO (on|off), GRO (on|off), receive buffer \d{4,}, send buffer \d{4,} bytes\)$"
     pair.client.wait_log("INFO ptproxy: accepting HTTP requests on %s:%d$" % pair.http)
     pair.server.wait_log(f"INFO ptproxy: accepting connections on UDP {udp}")
+    version = subprocess.run([harness.BINARY, "--version"], capture_output=True, text=True).stdout
     for end in pair.client, pair.server:
+        end.wait_log(f"INFO ptproxy: packets: AES-GCM by {re.escape(version.split('CPU: ')[1].strip())}$")
         end.wait_log(r"INFO ptproxy: io_uring: single issuer, .* restricted to \d+ operations; buffers \d+ KiB")
     assert len(re.findall(f"INFO ptproxy: connecting from UDP {udp}", pair.client.text(), re.MULTILINE)) == 1
 
