@@ -8,6 +8,7 @@
 
 enum {
   BULK_RESPONSE_BYTES = 32768, /* a response longer than this is received in large chunks */
+  LARGE_SCARCE_PERCENT = 50,
   FAILURE_LOG_BURST = 10,
 };
 
@@ -55,6 +56,20 @@ static struct exchange *conn_release(struct origin_conn *conn) {
 
 /* ---- request out ---- */
 
+/* What a connection brings next is likely as long as what it brought last. A head that is received into small chunks
+   with a long body behind it brings a fifth of a megabyte of that along, 4 KB at a time, and then costs a cancellation.
+   A large chunk is only taken when there is something to put into it; where many are in use, heads go without, so that
+   bodies which wait do not keep them from coming in. */
+static enum tcp_input_mode usual_mode(const struct origin_conn *conn) {
+  const struct chunks *chunks = &conn->proxy->chunks;
+  bool large = conn->bulk && chunks_excess(chunks, CHUNK_LARGE, LARGE_SCARCE_PERCENT, LARGE_SCARCE_PERCENT) == 0;
+  return large ? TCP_INPUT_BULK : TCP_INPUT_SMALL;
+}
+
+static bool response_is_long(const struct exchange *exchange) {
+  return exchange->resp_head.content_length > BULK_RESPONSE_BYTES || exchange->resp.pushed > BULK_RESPONSE_BYTES;
+}
+
 static void set_timer(struct origin_conn *conn) {
   const struct config *config = conn->proxy->config;
   uint64_t after_ms = 0; /* a response that has begun may pause: keep-alive finds out when the origin is gone */
@@ -96,7 +111,7 @@ static void begin_request(struct origin_conn *conn) {
                     head_method_is(&exchange->req_head, "HEAD"));
   exchange_sent(exchange);
   set_timer(conn);
-  tcp_input(conn->tcp, TCP_INPUT_SMALL);
+  tcp_input(conn->tcp, usual_mode(conn));
   send_more(conn);
 }
 
@@ -127,12 +142,11 @@ static bool wants_input(const struct origin_conn *conn) {
 static void ask_for_input(struct origin_conn *conn) {
   if (conn->state == ORIGIN_CLOSED)
     return;
-  enum tcp_input_mode mode = TCP_INPUT_SMALL;
+  enum tcp_input_mode mode = usual_mode(conn);
   if (conn->state == ORIGIN_ACTIVE) {
-    const struct exchange *exchange = conn->exchange;
     if (!wants_input(conn))
       mode = TCP_INPUT_OFF;
-    else if (exchange->resp_head.content_length > BULK_RESPONSE_BYTES || exchange->resp.pushed > BULK_RESPONSE_BYTES)
+    else if (response_is_long(conn->exchange))
       mode = TCP_INPUT_BULK;
   }
   tcp_input(conn->tcp, mode);
@@ -150,6 +164,7 @@ static void response_complete(struct origin_conn *conn) {
     origin_conn_close(conn, false);
     return;
   }
+  conn->bulk = exchange->resp.pushed > BULK_RESPONSE_BYTES;
   conn->exchange = NULL;
   exchange_far_done(exchange);
   conn->state = ORIGIN_IDLE;

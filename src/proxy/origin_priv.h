@@ -43,6 +43,7 @@ struct origin_conn {
   uint8_t state;    /* enum origin_state */
   bool reused;      /* it has served an exchange before this one */
   bool failed;      /* nothing more comes but what is queued; not to be kept */
+  bool bulk;        /* the last response was long: the next one may be */
   uint8_t attempts; /* addresses tried for this exchange */
 };
 
