@@ -147,6 +147,12 @@ void ring_recvmsg_multishot(struct ring *ring, struct ring_op *op, int fd, struc
   sqe_finish(ring, sqe_select(sqe, group), op);
 }
 
+void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, size_t len) {
+  struct io_uring_sqe *sqe = sqe_get(ring);
+  io_uring_prep_send(sqe, fd, data, len, MSG_NOSIGNAL);
+  sqe_finish(ring, sqe, op);
+}
+
 void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg) {
   struct io_uring_sqe *sqe = sqe_get(ring);
   io_uring_prep_sendmsg(sqe, fd, msg, MSG_NOSIGNAL);

@@ -46,7 +46,7 @@ must_use bool ring_spin(struct ring *ring, uint64_t spin_ns, uint64_t *timeout_n
 /* Ends the wait of |ring|'s thread; may be called by any thread and in a signal handler. */
 void ring_wake(struct ring *ring);
 
-/* For the start-up log: "single issuer, deferred task work, no SQ array, restricted to 8 operations; buffers 4 KiB x
+/* For the start-up log: "single issuer, deferred task work, no SQ array, restricted to 9 operations; buffers 4 KiB x
    256, 64 KiB x 32". */
 const char *ring_describe(const struct ring *ring);
 const struct ring_counters *ring_counters(const struct ring *ring);

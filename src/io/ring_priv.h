@@ -19,6 +19,8 @@ void ring_connect(struct ring *ring, struct ring_op *op, int fd, const struct so
 void ring_recv_multishot(struct ring *ring, struct ring_op *op, int fd, enum chunk_size size);
 void ring_recv(struct ring *ring, struct ring_op *op, int fd, enum chunk_size size);
 void ring_recvmsg_multishot(struct ring *ring, struct ring_op *op, int fd, struct msghdr *msg, uint16_t group);
+/* As a message of one piece, but 100 ns less. */
+void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, size_t len);
 void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg);
 /* As ring_sendmsg of |len| bytes, but a success ends no wait: it is told when ring_wait next returns. So nothing may
    depend on it before that. Does not wait for room: -EAGAIN. One at a time for each |op|. False: too many such sends,

@@ -274,6 +274,13 @@ static void shutdown_now(struct tcp *tcp) {
   shutdown(tcp->fd, SHUT_WR); /* fails only when the peer has gone, which the receive tells */
 }
 
+static void send_submit(struct tcp *tcp) {
+  if (tcp->message.msg_iovlen == 1)
+    ring_send(tcp->stack->ring, &tcp->send, tcp->fd, tcp->iov[0].iov_base, tcp->iov[0].iov_len);
+  else
+    ring_sendmsg(tcp->stack->ring, &tcp->send, tcp->fd, &tcp->message);
+}
+
 static void send_complete(struct ring_op *op, int32_t result, uint32_t flags) {
   (void)flags;
   struct tcp *tcp = container_of(op, struct tcp, send);
@@ -289,7 +296,7 @@ static void send_complete(struct ring_op *op, int32_t result, uint32_t flags) {
     if (tcp->shutting && tcp->sent_bytes == tcp->send_bytes)
       shutdown_now(tcp);
   } else if (result == -EINTR || result == -EAGAIN) {
-    ring_sendmsg(tcp->stack->ring, op, tcp->fd, &tcp->message);
+    send_submit(tcp);
   } else {
     send_failed(tcp, result == 0 ? EPIPE : -result);
   }
@@ -308,7 +315,7 @@ void tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count) {
   must(tcp->send_bytes > 0);
   tcp->message = (struct msghdr){.msg_iov = tcp->iov, .msg_iovlen = count};
   tcp->sending = true;
-  ring_sendmsg(tcp->stack->ring, &tcp->send, tcp->fd, &tcp->message);
+  send_submit(tcp);
 }
 
 bool tcp_sending(const struct tcp *tcp) { return tcp->sending; }

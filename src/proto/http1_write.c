@@ -4,13 +4,19 @@
 
    http1_writer_fill lends from the first unsent byte on, as far as things are known, and http1_writer_sent walks the
    same sequence: so a send that took only a part leaves nothing to repair. Nothing is taken from the flow before it is
-   sent. The texts between the body bytes are constants or lie in |frame|; heads and trailers lie in chunks. */
+   sent. The texts between the body bytes are constants or lie in |frame|; heads and trailers lie in chunks.
+
+   A small body that is there with its head is copied behind it, so that both are one piece: the kernel takes 190 ns
+   more for a list of two than to copy 1 KB and to send one. */
 #include "proto/http1_write.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/must.h"
 #include "proto/http1_text.h"
+
+enum { JOIN_BYTES_MAX = CHUNK_SMALL_BYTES };
 
 enum stage {
   STAGE_WRITTEN,  /* no message under way */
@@ -70,6 +76,7 @@ static void start(struct http1_writer *writer, struct flow *body, const struct f
   writer->framing = (uint8_t)framing;
   writer->length_left = framing == HTTP1_BY_LENGTH ? length : UINT64_MAX;
   writer->chunk_left = 0;
+  writer->joined = 0;
   writer->last_len = 0;
   writer->last_sent = 0;
   writer->stage = framing == HTTP1_NO_BODY ? STAGE_WRITTEN : STAGE_BODY;
@@ -262,6 +269,25 @@ static void lend_heads(const struct http1_writer *writer, struct lending *lendin
   }
 }
 
+/* Copies a whole small body behind its head. It stays in the flow until it is sent, as any other. */
+static void join(struct http1_writer *writer) {
+  struct chunk *head = writer->head;
+  const struct flow *body = writer->body;
+  if (head == NULL || head->next != NULL || writer->joined > 0 || writer->stage != STAGE_BODY ||
+      writer->framing != HTTP1_BY_LENGTH || writer->length_left > JOIN_BYTES_MAX ||
+      writer->length_left > chunk_room(head) || body->end != FLOW_EOF || flow_untaken(body) != writer->length_left)
+    return;
+  struct iovec iov[FLOW_IOV_MAX];
+  size_t bytes, count = flow_peek(body, iov, FLOW_IOV_MAX, &bytes);
+  if (bytes != writer->length_left)
+    return; /* in too many pieces */
+  for (size_t i = 0; i < count; i++) {
+    memcpy(head->data + head->used, iov[i].iov_base, iov[i].iov_len);
+    head->used += (uint32_t)iov[i].iov_len;
+  }
+  writer->joined = (uint32_t)bytes;
+}
+
 static bool cancelled(const struct http1_writer *writer) {
   return writer->stage >= STAGE_BODY && writer->body->end == FLOW_CANCELLED;
 }
@@ -272,8 +298,9 @@ size_t http1_writer_fill(struct http1_writer *writer, struct iovec *iov, size_t 
   /* All of a sized body is sent: from here on the flow may be gone, when HTTP1_WRITTEN was told. */
   if ((writer->framing == HTTP1_BY_LENGTH && writer->length_left == 0) || cancelled(writer))
     return 0;
+  join(writer);
   lend_heads(writer, &lending);
-  if (writer->stage >= STAGE_BODY && lending.max - lending.count >= 3) {
+  if (writer->stage >= STAGE_BODY && writer->joined == 0 && lending.max - lending.count >= 3) {
     if (writer->framing == HTTP1_BY_CHUNKS)
       lend_chunked(writer, &lending);
     else
@@ -355,6 +382,10 @@ void http1_writer_sent(struct http1_writer *writer, size_t len) {
   must(len <= writer->lent);
   writer->lent = 0;
   heads_sent(writer, &len);
+  if (writer->joined > 0 && writer->head == NULL) { /* all of it went */
+    len = writer->joined;
+    writer->joined = 0;
+  }
   if (len == 0)
     return;
   if (writer->framing == HTTP1_BY_CHUNKS) {

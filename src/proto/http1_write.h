@@ -35,6 +35,7 @@ struct http1_writer {
   uint64_t length_left; /* HTTP1_BY_LENGTH */
   uint64_t chunk_left;  /* HTTP1_BY_CHUNKS: of the chunk under way */
   uint64_t lent;        /* bytes that the last fill lent */
+  uint32_t joined;      /* body bytes that stand behind the head in its chunk, too */
   uint8_t framing;      /* enum http1_framing */
   uint8_t stage;        /* private */
   uint8_t frame_len, frame_sent;

@@ -377,6 +377,29 @@ static void test_length_does_not_fit(void **state) {
   }
 }
 
+/* A small body that is complete goes with the head as one piece, and stays in the flow until all of that is sent. */
+static void test_joined(void **state) {
+  (void)state;
+  struct iovec iov[HTTP1_WRITE_IOV_MAX];
+  for (size_t part = 0; part < 38; part++) {
+    reset();
+    RESPONSE(":status", "200", "content-length", "5");
+    push("hello");
+    write_response(&plain);
+    assert_int_equal(http1_writer_fill(&writer, iov, HTTP1_WRITE_IOV_MAX), 2); /* it may still be cut */
+    http1_writer_sent(&writer, 0);
+    round_of(HTTP1_WRITE_IOV_MAX, part); /* not all of the head */
+    end_body();
+    assert_int_equal(http1_writer_fill(&writer, iov, HTTP1_WRITE_IOV_MAX), 1);
+    http1_writer_sent(&writer, 0);
+    round_of(HTTP1_WRITE_IOV_MAX, part % 5);
+    assert_int_equal(message.body.taken, 0);
+    assert_int_equal(send_all(), HTTP1_WRITTEN);
+    assert_int_equal(message.body.released, 5);
+    assert_sent("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+  }
+}
+
 static void test_cancelled(void **state) {
   (void)state;
   RESPONSE(":status", "200");
@@ -560,6 +583,7 @@ int main(void) {
       TEST(test_final_while_informational_is_lent),
       TEST(test_cut),
       TEST(test_length_does_not_fit),
+      TEST(test_joined),
       TEST(test_cancelled),
       TEST(test_shortage),
       TEST(test_close_in_the_middle),
