@@ -1,8 +1,8 @@
 /* Packet protection (RFC 9001 section 5) straight on AES code: quic_gcm.c's where the CPU is one for it, wolfCrypt's
-   otherwise and for header protection. ngtcp2's wolfSSL helper goes through the EVP layer,
-   which for every packet allocates and frees twice and copies the payload once more; the linker sends its eight
-   functions that touch packets here (--wrap). For the AES suites a context is a key that was expanded once; everything
-   else, ChaCha20 in the first place, is handed on to the helper. tests/unit/quic_crypto_test.c compares the paths.
+   otherwise and for header protection. ngtcp2's wolfSSL helper goes through the EVP layer, which for every packet
+   allocates and frees twice and copies the payload once more; the linker sends its eight functions that touch packets
+   here (--wrap). For the AES suites a context is a key that was expanded once; everything else, ChaCha20 in the first
+   place, is handed on to the helper. tests/unit/quic_crypto_test.c compares the paths.
 
    The handshake, HKDF and key updates stay the helper's. */
 #include <wolfssl/options.h>

@@ -325,6 +325,14 @@ static void test_mtu(void **state) {
   quic_stats(sim->client, &stats);
   assert_int_equal(stats.mtu, 16332); /* nothing on this link is too large */
   sim_free(sim);
+  sim = sim_new(36);
+  assert_int_equal(address_parse(&sim->client_address, "127.0.0.1", 40000), ERR_OK);
+  assert_int_equal(address_parse(&sim->server_address, "127.0.0.1", 20010), ERR_OK);
+  sim_connect_pair(sim);
+  sim_run(sim, sim_never, 3000);
+  quic_stats(sim->client, &stats);
+  assert_int_equal(stats.mtu, 65507); /* all that UDP takes, and only within one machine */
+  sim_free(sim);
   sim = sim_new(33);
   sim->link_mtu = 1400; /* UDP payload */
   sim_connect_pair(sim);
