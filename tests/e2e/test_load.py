@@ -246,8 +246,8 @@ def test_callers_that_do_not_read_make_room(start_pair, nginx):
     admin = ("127.0.0.1", peers.free_port())
     pair = start_pair(nginx.address, client={"admin": {"bind_address": "%s:%d" % admin}})
     callers = callers_that_do_not_read(pair, max(CALLERS_MAX, 2000), b"/large")
-    # Within seconds; but a busy machine takes its time until all streams have a response that is not read. On a fast one
-    # the buffers are gone first, and so many callers with them that no request waits for a stream.
+    # Within seconds; but a busy machine takes its time until all streams have a response that is not read. On a fast
+    # one the buffers are gone first, and so many callers with them that no request waits for a stream.
     wait_for(lambda: request_ends(admin).get("read_yielded", 0) > len(callers) // 4, 60, "callers that are ended")
     for _ in range(50):
         answer = pair.request("GET", "/file", timeout=60)
