@@ -253,7 +253,9 @@ def test_callers_that_do_not_read_make_room(start_pair, nginx):
         answer = pair.request("GET", "/file", timeout=60)
         assert answer.status == 200 and answer.body == payload(1000), answer
     assert max(pair.client.resident(), pair.server.resident()) < RESIDENT_MAX
+    pair.client.wait_log("(wait for a stream|the buffers run out): ended a request whose caller has not taken anything")
     ends = request_ends(admin)
+    assert ends["read_yielded"] > len(callers) // 4, ends
     assert ends["ok"] >= 50 and set(ends) <= {"ok", "read_yielded", "no_tunnel", "queue_timeout"}, ends
     hang_up(callers)
     assert pair.request("GET", "/file").body == payload(1000)
@@ -286,6 +288,7 @@ def test_who_reads_slowly_keeps_his_stream(start_pair, script):
     for other in others:
         other.join()
     assert [answer.status for answer in answers] == [200, 200]
+    pair.client.wait_log("requests wait for a stream: ended a request whose caller has not taken anything", count=2)
     while piece := slow.recv(1 << 16 if len(got) < length else length + got.index(b"\r\n\r\n") + 4 - len(got)):
         got += piece
     _, _, body = got.partition(b"\r\n\r\n")
