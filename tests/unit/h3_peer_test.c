@@ -10,6 +10,7 @@
 
 struct peer {
   nghttp3_conn *http;
+  bool named, length_never, agent_never; /* what was said of the indexing of fields that came */
   struct pair *pair;
 };
 
@@ -97,6 +98,20 @@ static const struct quic_app peer_app = {
     .app_error = peer_error,
 };
 
+static int peer_header(nghttp3_conn *conn, int64_t id, int32_t token, nghttp3_rcbuf *name, nghttp3_rcbuf *value,
+                       uint8_t flags, void *user, void *stream) {
+  (void)conn, (void)id, (void)name, (void)value, (void)stream;
+  struct peer *peer = user;
+  bool never = (flags & NGHTTP3_NV_FLAG_NEVER_INDEX) != 0;
+  if (token == NGHTTP3_QPACK_TOKEN_CONTENT_LENGTH) {
+    peer->named = true;
+    peer->length_never = never;
+  } else if (token == NGHTTP3_QPACK_TOKEN_USER_AGENT) {
+    peer->agent_never = never;
+  }
+  return 0;
+}
+
 /* Our end is |ours|; the other is |peer|, or nobody but bytes by hand when |peer| is NULL. */
 static struct pair *peer_open(struct peer *peer, int ours, struct pair_settings s) {
   struct pair *pair = pair_open_with(s, ours == SERVER, ours == CLIENT);
@@ -104,7 +119,7 @@ static struct pair *peer_open(struct peer *peer, int ours, struct pair_settings 
   nghttp3_settings settings;
   nghttp3_settings_default(&settings);
   *peer = (struct peer){.pair = pair};
-  nghttp3_callbacks callbacks = {.acked_stream_data = NULL};
+  nghttp3_callbacks callbacks = {.recv_header = peer_header};
   int64_t ids[3];
   assert_int_equal(ours == SERVER ? nghttp3_conn_client_new(&peer->http, &callbacks, &settings, NULL, peer)
                                   : nghttp3_conn_server_new(&peer->http, &callbacks, &settings, NULL, peer),
@@ -510,11 +525,29 @@ static void test_priority_limit(void **state) {
   }
 }
 
+/* What has NAME_NO_INDEX is a literal with the N bit each time (RFC 9204 section 4.5.4), other fields are not. */
+static void test_never_indexed(void **state) {
+  (void)state;
+  struct peer peer;
+  struct plan request = {.body = BODY_SIZED, .length = 5, .bytes = 5}, unread = {.mute = true};
+  struct pair *pair = peer_open(&peer, CLIENT, (struct pair_settings){.seed = 3, .table = 4096});
+  for (int i = 0; i < 2; i++) {
+    peer.named = peer.length_never = false;
+    peer.agent_never = true;
+    assert_int_equal(call_start(pair, "POST", request, unread), ERR_OK);
+    for (int tick = 0; tick < 50; tick++)
+      rig_tick(&pair->rig, pair_pump, pair);
+    assert_true(peer.named && peer.length_never && !peer.agent_never);
+  }
+  peer_close(&peer);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_requests),    cmocka_unit_test(test_more_after_break),
-      cmocka_unit_test(test_large_heads), cmocka_unit_test(test_responses),
-      cmocka_unit_test(test_bytes),       cmocka_unit_test(test_priority_limit),
+      cmocka_unit_test(test_requests),      cmocka_unit_test(test_more_after_break),
+      cmocka_unit_test(test_large_heads),   cmocka_unit_test(test_responses),
+      cmocka_unit_test(test_bytes),         cmocka_unit_test(test_priority_limit),
+      cmocka_unit_test(test_never_indexed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
